@@ -1,0 +1,179 @@
+"""Texts to canonical vectors: batches by tokens, spread over threads, the same bits whatever the grouping."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zenso.canonical.artifact import Artifact
+from zenso.canonical.engine import MAX_ROWS, KernelInstance, KernelOutput, Want
+from zenso.canonical.provenance import ModelProvenance
+from zenso.canonical.tokenizer import TextTokenizer
+from zenso.errors import InputError
+
+T = TypeVar("T", bound=np.generic)
+
+_TOKENIZE_AT_ONCE = 2048  # texts; bounds memory on long inputs
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Canonical results for n texts; what was not asked for is empty."""
+
+    ids: list[NDArray[np.int32]]  # n arrays (tokens,): token ids, special tokens included
+    pooled: NDArray[np.int16]  # (n, hidden), scale 32767
+    slots: NDArray[np.int32]  # (n, cells, hidden): see Want
+    tokens: list[NDArray[np.int16]]  # n arrays (tokens, hidden): unit token states, scale 32767
+
+
+@dataclass(frozen=True)
+class SlotRule:
+    """How tokens gather into slots."""
+
+    cells: NDArray[np.int16]  # (cells, hidden): unit directions (scale 32767); a token belongs to the nearest
+    token_weights: NDArray[np.int32]  # (vocabulary,): of a token in a query; 1 to 255
+
+
+class CanonicalEncoder:
+    """A model ready to run. May be used from several threads at once.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    threads : int, optional
+        Kernel instances that work at the same time; the number of processors by default.
+    """
+
+    def __init__(self, artifact: Artifact, *, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            message = f"threads is {threads}; it must be at least 1"
+            raise InputError(message)
+        self.artifact = artifact
+        self.threads = threads or _available_processors()
+        self.tokenizer = TextTokenizer(artifact)
+        self._idle: list[KernelInstance] = []
+        self._lock = threading.Lock()
+
+    @cached_property
+    def provenance(self) -> ModelProvenance:
+        """What the bits of this encoder's results depend on."""
+        return ModelProvenance.of(self.artifact)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, thread_name_prefix="zenso-kernel")
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        want: Want = Want.POOLED,
+        *,
+        slots: SlotRule | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Encoded:
+        """Encode texts.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Each is cut to 10,000 characters and to the model's number of tokens.
+        want : Want
+        slots : SlotRule, optional
+            Needed for slots.
+        on_progress : callable, optional
+            Called from this thread with the number of texts done since the last call.
+
+        Raises
+        ------
+        InputError
+            A text is not a string, or is empty.
+        """
+        if isinstance(texts, str):
+            message = "texts is one str; pass a list of texts"
+            raise InputError(message)
+        outputs: list[KernelOutput] = []
+        every: list[NDArray[np.int32]] = []
+        for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
+            ids = self.tokenizer.encode(texts[start : start + _TOKENIZE_AT_ONCE])
+            every += ids
+            outputs += self._run_batches(_batches(ids), want, slots, on_progress)
+        hidden, count = self.artifact.hidden, 0 if slots is None else len(slots.cells)
+        rows = [row for output in outputs for row in [output.tokens] if want & Want.TOKENS]
+        flat = np.concatenate(rows) if rows else np.empty((0, hidden), np.int16)
+        return Encoded(
+            ids=every,
+            pooled=_stack([o.pooled for o in outputs], (0, hidden), np.int16),
+            slots=_stack([o.slots for o in outputs], (0, count, hidden), np.int32),
+            tokens=np.split(flat, np.cumsum([len(i) for i in every])[:-1]) if rows else [],
+        )
+
+    def _run_batches(
+        self,
+        batches: list[list[NDArray[np.int32]]],
+        want: Want,
+        slots: SlotRule | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> list[KernelOutput]:
+        if len(batches) == 1 or self.threads == 1:
+            futures: list[Future[KernelOutput]] = []
+            results = (self._run(batch, want, slots) for batch in batches)
+        else:
+            futures = [self._pool.submit(self._run, batch, want, slots) for batch in batches]
+            results = (future.result() for future in futures)
+        done = []
+        try:
+            for batch, result in zip(batches, results, strict=True):
+                done.append(result)
+                if on_progress:
+                    on_progress(len(batch))
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return done
+
+    def _run(self, batch: list[NDArray[np.int32]], want: Want, slots: SlotRule | None) -> KernelOutput:
+        ids = np.concatenate(batch)
+        lengths = np.array([len(i) for i in batch], dtype=np.int32)
+        words, shifts = self.artifact.words[ids], self.artifact.shifts[ids].astype(np.int32)
+        with self._instance() as kernel:
+            if slots is None:
+                return kernel.run(words, shifts, lengths, want)
+            return kernel.run(words, shifts, lengths, want, slots.cells, slots.token_weights[ids])
+
+    @contextmanager
+    def _instance(self) -> Iterator[KernelInstance]:
+        with self._lock:
+            kernel = self._idle.pop() if self._idle else None
+        kernel = kernel or KernelInstance(self.artifact)
+        yield kernel  # after an error the instance is dropped: its memory is not trusted any more
+        with self._lock:
+            self._idle.append(kernel)
+
+
+def _available_processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _batches(ids: list[NDArray[np.int32]]) -> list[list[NDArray[np.int32]]]:
+    """Group texts, in order, up to the rows of one call."""
+    batches: list[list[NDArray[np.int32]]] = []
+    rows = MAX_ROWS
+    for item in ids:
+        if rows + len(item) > MAX_ROWS:
+            batches.append([])
+            rows = 0
+        batches[-1].append(item)
+        rows += len(item)
+    return batches
+
+
+def _stack(parts: list[NDArray[T]], empty: tuple[int, ...], dtype: type[T]) -> NDArray[T]:
+    return np.concatenate(parts) if parts else np.empty(empty, dtype=dtype)

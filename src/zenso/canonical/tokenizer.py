@@ -1,0 +1,63 @@
+"""Text to token ids: the model's own WordPiece, with the limits of the protocol."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from zenso.canonical.artifact import Artifact
+from zenso.errors import InputError, IntegrityError
+
+MAX_CHARACTERS = 10_000  # longer input is cut before it is tokenized (CFS-010)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def well_formed(text: str) -> str:
+    """Replace lone surrogates, which no Unicode encoding can carry, by U+FFFD."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
+class TextTokenizer:
+    """Tokenize as the model was trained, cut to 10,000 characters and to the model's number of tokens."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_str(artifact.tokenizer.decode("utf-8"))
+        except Exception as error:  # tokenizers raises bare Exception
+            message = f"{artifact.path} has an unreadable tokenizer ({error}); delete it and it is built again"
+            raise IntegrityError(message) from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(int(artifact.config["max_tokens"]))
+        self._vocabulary = len(artifact.words)
+
+    def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Token ids of each text, special tokens included.
+
+        Raises
+        ------
+        InputError
+            An item is not a string, or is empty or only white space.
+        """
+        cleaned = []
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                message = f"text {index} is {type(text).__name__}, not str; decode bytes before you embed them"
+                raise InputError(message)
+            if not text.strip():
+                message = f"text {index} is empty or only white space; leave it out, there is nothing to embed"
+                raise InputError(message)
+            cleaned.append(well_formed(text[:MAX_CHARACTERS]))
+        encodings = self._tokenizer.encode_batch_fast(cleaned)
+        ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        if any(len(i) and i.max() >= self._vocabulary for i in ids):
+            message = "the tokenizer gives ids outside the model's vocabulary; fetch the model again"
+            raise IntegrityError(message)
+        return ids
+
+    def untruncated(self) -> Tokenizer:
+        """Return a tokenizer that does not cut, for measuring and splitting long texts."""
+        tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+        tokenizer.no_truncation()
+        return tokenizer
