@@ -1,0 +1,28 @@
+"""The models Zenso can run: a catalogue with the hash of every file, and fetching that trusts nothing else."""
+
+from zenso.models.artifacts import load_artifact
+from zenso.models.cache import cache_folder
+from zenso.models.catalogue import CATALOGUE, HubSource, ModelEntry, ModelFile, WheelSource, lookup
+from zenso.models.fetch import fetch, is_offline, locate, verify
+from zenso.models.files import FileCheck
+from zenso.models.progress import Note, OnProgress, Transfer, silent
+
+__all__ = [
+    "CATALOGUE",
+    "FileCheck",
+    "HubSource",
+    "ModelEntry",
+    "ModelFile",
+    "Note",
+    "OnProgress",
+    "Transfer",
+    "WheelSource",
+    "cache_folder",
+    "fetch",
+    "is_offline",
+    "load_artifact",
+    "locate",
+    "lookup",
+    "silent",
+    "verify",
+]
