@@ -1,0 +1,189 @@
+"""Texts to Zen embeddings, with the canonical kernel."""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from blake3 import blake3
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from zenso import models
+from zenso.bitdelta import encode_slots
+from zenso.canonical import CanonicalEncoder, ModelProvenance, SlotRule, Want
+from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding, document_slots, query_embedding
+from zenso.zen.slot_artifact import load_slot_artifact
+
+_AT_ONCE = 1024  # documents; their slots take 15 kB each until they are codes
+CODE_FORMAT = "slots/1"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that the bits of a Zen embedding and its code depend on."""
+
+    model: ModelProvenance
+    slots: str  # BLAKE3 of the slot artifact, hexadecimal
+    code: str  # family and version of the code
+
+    def to_json(self) -> str:
+        """Return canonical JSON: sorted keys, no spaces."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """BLAKE3 of the canonical JSON, 32 bytes."""
+        return blake3(self.to_json().encode("utf-8")).digest()
+
+    def differences(self, stored: str) -> list[str]:
+        """Name what differs from another provenance, given as JSON, in a way that changes results.
+
+        Two builds of the kernel differ in their digest; as long as they share a version they give the same bits.
+        """
+        then, now = _flat(json.loads(stored)), _flat(asdict(self))
+        return sorted(key for key in (then.keys() | now.keys()) - {"model.kernel"} if then.get(key) != now.get(key))
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """Token directions of a text, for late interaction."""
+
+    vector: NDArray[np.int16]  # (384,): canonical pooled vector, scale 32767
+    tokens: NDArray[np.int16]  # (tokens, 384): unit token states, scale 32767
+    weights: NDArray[np.int32]  # (tokens,): weight of each as a query token
+
+
+class ZenEncoder:
+    """A model, its slots and codes. May be used from several threads at once."""
+
+    def __init__(self, name: str, encoder: CanonicalEncoder) -> None:
+        artifact = load_slot_artifact(name)
+        self.name = name
+        self._encoder = encoder
+        self._rule = SlotRule(artifact.cells, artifact.token_weights)
+        self._slots_digest = artifact.digest
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """What the bits of this encoder's results depend on."""
+        return Provenance(self._encoder.provenance, self._slots_digest.hex(), CODE_FORMAT)
+
+    @cached_property
+    def splitting_tokenizer(self) -> Tokenizer:
+        """The model's tokenizer without truncation, for chunking long texts."""
+        return self._encoder.tokenizer.untruncated()
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that are read, special tokens included."""
+        return int(self._encoder.artifact.config["max_tokens"])
+
+    def encode_documents(
+        self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
+    ) -> DocumentEmbeddings:
+        """Embed documents and encode them.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        on_progress : callable, optional
+            Called with the number of texts done since the last call.
+
+        Raises
+        ------
+        InputError
+            A text is not a string, or is empty.
+        """
+        vectors, codes = [], []
+        counts: list[int] = []
+        for start in range(0, len(texts), _AT_ONCE):
+            part = self._encoder.encode(
+                texts[start : start + _AT_ONCE],
+                Want.POOLED | Want.DOCUMENT_SLOTS,
+                slots=self._rule,
+                on_progress=on_progress,
+            )
+            vectors.append(part.pooled)
+            codes.append(encode_slots(document_slots(part.pooled, part.slots)))
+            counts += [len(ids) for ids in part.ids]
+        if not vectors:
+            return DocumentEmbeddings(np.empty((0, 384), np.int16), np.empty((0, 964), np.uint8), np.empty(0, np.int32))
+        return DocumentEmbeddings(np.concatenate(vectors), np.concatenate(codes), np.array(counts, np.int32))
+
+    def encode_query(self, text: str) -> QueryEmbedding:
+        """Embed a query.
+
+        Raises
+        ------
+        InputError
+            The text is not a string, or is empty.
+        """
+        encoded = self._encoder.encode([text], Want.POOLED | Want.QUERY_SLOTS, slots=self._rule)
+        weight = int(self._rule.token_weights[encoded.ids[0]].sum())
+        return query_embedding(encoded.pooled[0], encoded.slots[0], weight)
+
+    def encode_vectors(
+        self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.int16]:
+        """Return canonical pooled vectors only: int16, shape (n, 384), scale 32767."""
+        return self._encoder.encode(texts, Want.POOLED, on_progress=on_progress).pooled
+
+    def encode_tokens(
+        self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
+    ) -> list[TokenStates]:
+        """Return the token directions of each text, for late interaction."""
+        encoded = self._encoder.encode(texts, Want.POOLED | Want.TOKENS, on_progress=on_progress)
+        return [
+            TokenStates(vector, tokens, self._rule.token_weights[ids])
+            for vector, tokens, ids in zip(encoded.pooled, encoded.tokens, encoded.ids, strict=True)
+        ]
+
+
+_loaded: dict[tuple[str, Path | None, int | None], ZenEncoder] = {}
+_loading = threading.Lock()
+
+
+def load_encoder(
+    model: str = "all-MiniLM-L6-v2",
+    *,
+    folder: Path | None = None,
+    threads: int | None = None,
+    on_progress: models.OnProgress = models.silent,
+) -> ZenEncoder:
+    """Load a model of the catalogue, fetching it on first use; the same arguments give the same object.
+
+    Parameters
+    ----------
+    model : str
+        Name or id in the catalogue.
+    folder : Path, optional
+        A folder that holds the model's files already.
+    threads : int, optional
+        The number of processors by default.
+
+    Raises
+    ------
+    ModelError
+        The model is unknown or cannot be fetched.
+    IntegrityError
+        A file is not what the catalogue says.
+    """
+    entry = models.lookup(model)
+    key = (entry.name, folder, threads)
+    with _loading:
+        if key not in _loaded:
+            artifact = models.load_artifact(entry, folder=folder, on_progress=on_progress)
+            _loaded[key] = ZenEncoder(entry.name, CanonicalEncoder(artifact, threads=threads))
+        return _loaded[key]
