@@ -1,0 +1,12 @@
+"""Documents, codes and metadata on disk; search; deletes.
+
+``Memory`` is the one object to use: SQLite is the truth, and the code matrix it is searched with is a cache of
+checked, memory-mapped segment files that can be rebuilt from it at any time.
+"""
+
+from zenso.memory.documents import Document, Hit, UnknownIdError
+from zenso.memory.memory import Memory, MemoryInfo
+from zenso.memory.metadata import Metadata, MetadataValue
+from zenso.memory.store import Source
+
+__all__ = ["Document", "Hit", "Memory", "MemoryInfo", "Metadata", "MetadataValue", "Source", "UnknownIdError"]

@@ -1,0 +1,189 @@
+"""The code matrix in memory: one immutable view for each generation of the database, brought up to date step by step.
+
+A view is made of mapped segments, each with a mask of the rows still alive, and of the tail: the newest rows, read
+from SQLite. It is made from and for one read transaction, so a search never meets a row that its transaction does not
+see. Threads share views freely because none is ever changed.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zenso.bitdelta import CODE_BYTES, SlotQuery, top_k
+from zenso.errors import IntegrityError
+from zenso.memory import store
+from zenso.memory.segments import FOLDER_NAME, Segment, map_segment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_log = logging.getLogger(__name__)
+_LAST_SEQ = 2**63 - 1
+_NO_CODES = np.empty((0, CODE_BYTES), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows (n,) in ascending order, their codes (n, 964), which of them are alive (n,), and the segment if any."""
+
+    seqs: "NDArray[np.int64]"
+    codes: "NDArray[np.uint8]"
+    live: "NDArray[np.bool_]"
+    segment: Segment | None = None
+
+    def find(self, seqs: "NDArray[np.int64]") -> "NDArray[np.intp]":
+        """Return the indices of those of ``seqs`` that this part holds."""
+        if not len(self.seqs):
+            return np.empty(0, np.intp)
+        inside = seqs[np.searchsorted(seqs, self.seqs[0]) : np.searchsorted(seqs, self.seqs[-1], "right")]
+        places: NDArray[np.intp] = np.searchsorted(self.seqs, inside)
+        return np.compress(self.seqs[places] == inside, places)
+
+    def without(self, seqs: "NDArray[np.int64]") -> "Part":
+        """Return this part with some rows marked dead."""
+        dead = self.find(seqs)
+        if not len(dead):
+            return self
+        live = self.live.copy()
+        live[dead] = False
+        return replace(self, live=live)
+
+    def mask(self, allowed: "NDArray[np.int64] | None") -> "NDArray[np.bool_] | None":
+        """Return the rows to score, (n,), or None if that is all of them."""
+        if allowed is None:
+            return None if self.live.all() else self.live
+        chosen = np.zeros(len(self.seqs), np.bool_)
+        chosen[self.find(allowed)] = True
+        return chosen & self.live
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The matrix as of one generation: a part for each segment, then the tail.
+
+    ``damaged`` are the segments whose files were missing or wrong, so that their rows came from SQLite.
+    """
+
+    generation: int
+    parts: tuple[Part, ...]
+    damaged: frozenset[Segment] = frozenset()
+
+    def top_k(self, query: SlotQuery, k: int, allowed: "NDArray[np.int64] | None") -> list[tuple[int, int]]:
+        """Return the best (seq, integer score), best first, equal scores by lower seq.
+
+        ``allowed`` are the rows a filter left, ascending, or None for all.
+        """
+        seqs, scores = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for part in self.parts:
+            mask = part.mask(allowed)
+            if not len(part.seqs) or (mask is not None and not mask.any()):
+                continue
+            rows, found = top_k(query, part.codes, min(k, len(part.seqs)), mask)
+            seqs.append(part.seqs[rows])
+            scores.append(found)
+        every_seq, every_score = np.concatenate(seqs), np.concatenate(scores)
+        best = np.lexsort((every_seq, -every_score))[:k]
+        return [(int(every_seq[i]), int(every_score[i])) for i in best]
+
+
+_EMPTY = View(-1, ())
+
+
+class Matrix:
+    """Keeps the newest view of one memory for all threads of a process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / FOLDER_NAME
+        self._lock = threading.Lock()
+        self._view = _EMPTY
+
+    def take_damaged(self) -> frozenset[Segment]:
+        """Return the segments whose files turned out missing or wrong, once: the caller will write them anew."""
+        with self._lock:
+            damaged = self._view.damaged
+            self._view = replace(self._view, damaged=frozenset())
+            return damaged
+
+    def view(self, connection: sqlite3.Connection) -> View | None:
+        """Return the view for the state that ``connection``'s transaction sees.
+
+        None if another thread has already moved on to a newer state: begin a new transaction and ask again.
+        """
+        generation = store.generation(connection)
+        with self._lock:
+            if self._view.generation > generation:
+                return None
+            if self._view.generation < generation:
+                self._view = _advance(self._view, connection, generation, self._folder)
+            return self._view
+
+
+def registered_segments(connection: sqlite3.Connection) -> list[Segment]:
+    """Return the current segments in ascending order of rows."""
+    return [
+        Segment(*row)
+        for row in connection.execute("SELECT first_seq, last_seq, rows, checksum FROM segments ORDER BY first_seq")
+    ]
+
+
+def _advance(view: View, connection: sqlite3.Connection, generation: int, folder: Path) -> View:
+    """Make the next view out of the last one: only new segments and new rows are read."""
+    removed = _seqs(connection, "SELECT seq FROM removed WHERE generation > ? ORDER BY seq", view.generation)
+    known = {part.segment: part for part in view.parts if part.segment}
+    damaged: set[Segment] = set()
+    parts: list[Part] = []
+    for segment in registered_segments(connection):
+        part = known.get(segment)
+        if part is not None:
+            parts.append(part.without(removed))
+            damaged |= view.damaged & {segment}
+            continue
+        part = _mapped(segment, connection, folder)
+        if part is None:
+            damaged.add(segment)
+            part = _part(*store.codes(connection, segment.first_seq, segment.last_seq), segment)
+        parts.append(part)
+    return View(generation, (*parts, _tail(view, connection, removed, _covered(parts))), frozenset(damaged))
+
+
+def _mapped(segment: Segment, connection: sqlite3.Connection, folder: Path) -> Part | None:
+    """Return a segment from its file, or None if the file is missing or cannot be trusted."""
+    try:
+        part = _part(*map_segment(folder, segment), segment)
+    except FileNotFoundError:
+        return None
+    except (IntegrityError, OSError) as error:
+        _log.warning("%s: its rows are read from the database instead", error)
+        return None
+    dead = "SELECT seq FROM removed WHERE seq BETWEEN ? AND ? ORDER BY seq"
+    return part.without(_seqs(connection, dead, segment.first_seq, segment.last_seq))
+
+
+def _tail(view: View, connection: sqlite3.Connection, removed: "NDArray[np.int64]", covered: int) -> Part:
+    """Return the rows after ``covered``, where the segments end: what the last view had of them, and what is new."""
+    old = view.parts[-1].without(removed) if view.parts else _part(np.empty(0, np.int64), _NO_CODES)
+    kept = old.live & (old.seqs > covered)
+    newest = max(covered, int(old.seqs[-1]) if len(old.seqs) else 0)
+    seqs, codes = store.codes(connection, newest + 1, _LAST_SEQ)
+    if kept.any():
+        seqs, codes = np.concatenate((old.seqs[kept], seqs)), np.concatenate((old.codes[kept], codes))
+    return _part(seqs, codes)
+
+
+def _covered(parts: Sequence[Part]) -> int:
+    """Return the last row that segments stand for. It never falls: a segment is only ever replaced or extended."""
+    return parts[-1].segment.last_seq if parts and parts[-1].segment else 0
+
+
+def _part(seqs: "NDArray[np.int64]", codes: "NDArray[np.uint8]", segment: Segment | None = None) -> Part:
+    return Part(seqs, codes, np.ones(len(seqs), np.bool_), segment)
+
+
+def _seqs(connection: sqlite3.Connection, query: str, *parameters: int) -> "NDArray[np.int64]":
+    return np.fromiter((row[0] for row in connection.execute(query, parameters)), np.int64)

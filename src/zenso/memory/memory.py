@@ -1,0 +1,369 @@
+"""``Memory``: documents, their 964-byte codes and their metadata in one folder, searched by meaning."""
+
+import json
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from zenso.errors import InputError
+from zenso.memory import store
+from zenso.memory.database import Database
+from zenso.memory.documents import (
+    Document,
+    Entry,
+    Hit,
+    UnknownIdError,
+    check_id,
+    check_ids,
+    check_text,
+    entries,
+    source_bytes,
+    source_entries,
+)
+from zenso.memory.filters import compile_where
+from zenso.memory.matrix import Matrix, registered_segments
+from zenso.memory.schema import SCHEMA_VERSION
+from zenso.memory.store import Embeddings, Source
+from zenso.memory.upkeep import tidy
+
+if TYPE_CHECKING:
+    from zenso.zen import ZenEncoder
+
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+
+# One transaction of ``add`` holds at most this much, so that memory use and the wait for the write lock stay bounded.
+BATCH_DOCUMENTS = 256
+BATCH_CHARACTERS = 16 * 2**20
+
+Progress = Callable[[int], None]
+GivenMetadata = Mapping[str, object] | Sequence[Mapping[str, object] | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryInfo:
+    """What ``Memory.info`` tells: counts, bytes on disk, and what made the embeddings (None while there are none)."""
+
+    path: str
+    documents: int
+    sources: int
+    bytes_on_disk: int
+    segments: int
+    generation: int
+    schema_version: int
+    model: str
+    provenance: dict[str, Any] | None
+
+
+class Memory:
+    """A folder of documents that are found by meaning. Open one with ``zenso.open(path)``.
+
+    Every change is durable when the call returns and seen at once by every process that has the memory open; an
+    interrupted one leaves nothing half-made. One ``Memory`` may be used from several threads, and a folder by several
+    processes; writers take turns. After a fork, open it again in the child. ``with`` closes it at the end.
+
+    Insertion order is the order of iteration: a document whose text is replaced counts as new.
+    """
+
+    def __init__(self, database: Database, model: str, encoder: "ZenEncoder | None") -> None:
+        self._database = database
+        self._model = model
+        self._encoder = encoder
+        self._loading = threading.Lock()
+        self._matrix = Matrix(database.folder)
+        self._changed = False
+        self._finalizer = weakref.finalize(self, database.close)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        model: str = DEFAULT_MODEL,
+        read_only: bool = False,
+        encoder: "ZenEncoder | None" = None,
+    ) -> Self:
+        """Open the memory in a folder, made with its parents when missing.
+
+        The model is loaded when it is first needed, by adding or searching. With ``read_only`` nothing is ever
+        written; a folder without write permission can be opened either way. ``encoder`` takes the model's place.
+
+        Raises
+        ------
+        StorageError
+            If the folder cannot be used, holds something else, or was made by a newer version.
+        """
+        return cls(Database(Path(path), read_only=read_only), model, encoder)
+
+    def close(self) -> None:
+        """Close the memory; closing it again does nothing."""
+        if not self._finalizer.alive:
+            return
+        damaged = self._matrix.take_damaged()
+        if not self._database.read_only and (self._changed or damaged):
+            tidy(self._database, damaged, closing=True)
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Memory({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._database.folder
+
+    # --- changing -----------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        texts: str | Sequence[str],
+        *,
+        ids: str | Sequence[str] | None = None,
+        metadata: GivenMetadata = None,
+        on_progress: Progress | None = None,
+    ) -> list[str]:
+        """Store texts and return their ids, in order, when they are safe on disk.
+
+        Parameters
+        ----------
+        texts
+            One text or several. Only the first 256 tokens of each are embedded; all of it is stored. Lone surrogates
+            become U+FFFD.
+        ids
+            One a text, at most 512 characters each; a stored document of the same id is replaced. Without ids a text
+            gets one made of its content, so that adding it again changes nothing but its metadata.
+        metadata
+            One mapping a text, or one for all: str, int, float, bool, None, or lists of these.
+        on_progress
+            Called with the number of texts done since the last call.
+
+        Raises
+        ------
+        InputError
+            Naming the first value that cannot be stored; then nothing of this call is stored.
+        ModelError
+            If the memory's documents were embedded by another model.
+        StorageError
+            If the disk refuses. A long list is stored in batches; those before the failing one stay.
+        """
+        given = entries(texts, ids, metadata)
+        for batch in _batches(given):
+            self._put(batch, on_progress)
+        return [entry.id for entry in given]
+
+    def delete(self, ids: str | Sequence[str]) -> int:
+        """Delete documents and return how many there were; unknown ids are passed over."""
+        checked = check_ids(ids)
+        with self._database.write() as connection:
+            store.begin_change(connection)
+            deleted = store.delete(connection, checked)
+        self._changed = True
+        return deleted
+
+    def replace_source(
+        self,
+        path: str,
+        fingerprint: str,
+        texts: Sequence[str],
+        metadata: GivenMetadata = None,
+        *,
+        on_progress: Progress | None = None,
+    ) -> list[str]:
+        """Make ``texts`` the documents of a source, in order, instead of those it had; return their ids.
+
+        All of it happens in one transaction, ``fingerprint`` included: after a crash the source is as it was before,
+        and ``source_fingerprint`` says so. Texts the source had before are not embedded again.
+
+        Raises
+        ------
+        InputError, ModelError, StorageError
+            As ``add``.
+        """
+        source = source_bytes(path)
+        if not isinstance(fingerprint, str):
+            raise InputError(f"the fingerprint of {path!r} is of type {type(fingerprint).__name__}; give a str")
+        given = source_entries(source, texts, metadata)
+        self._put(given, on_progress, source=(source, fingerprint))
+        return [entry.id for entry in given]
+
+    def remove_source(self, path: str) -> int:
+        """Forget a source with its documents and return how many documents it had."""
+        source = source_bytes(path)
+        with self._database.write() as connection:
+            store.begin_change(connection)
+            removed = store.remove_source(connection, source)
+        self._changed = True
+        return removed
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def search(self, query: str, k: int = 5, *, where: Mapping[str, object] | None = None) -> list[Hit]:
+        """Return the ``k`` documents nearest to a query, best first; equal scores by insertion order.
+
+        ``where`` leaves only documents whose metadata it matches: ``{"lang": "en", "year": {"$gte": 2020}}``, with
+        ``$eq $ne $gt $gte $lt $lte $in $nin $exists`` on fields and ``$and $or $not`` on filters.
+
+        Raises
+        ------
+        InputError
+            For an empty query, a ``k`` below 1, or a filter that makes no sense.
+        ModelError
+            If the memory's documents were embedded by another model.
+        """
+        checked = check_text(query, "the query")
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+            raise InputError(f"k is {k!r}; give a whole number of at least 1")
+        condition = compile_where(where) if where is not None else None
+        with self._database.read() as connection:
+            if store.stored_provenance(connection) is None:
+                return []  # nothing to search, so no model to load
+        encoder = self._loaded_encoder()
+        prepared = encoder.encode_query(checked).prepare()
+        while True:
+            with self._database.read() as connection:
+                view = self._matrix.view(connection)
+                if view is None:
+                    continue  # another thread saw a newer state
+                store.check_provenance(connection, encoder.provenance, self.path)
+                allowed = store.matching(connection, condition) if condition else None
+                best = view.top_k(prepared, k, allowed)
+                found = [store.document_at(connection, seq) for seq, _ in best]
+            scores = prepared.similarity(np.array([score for _, score in best], np.int64))
+            return [
+                Hit(document.id, float(score), document.text, document.metadata)
+                for document, score in zip(found, scores, strict=True)
+            ]
+
+    def get(self, id: str) -> Document | None:  # noqa: A002 - the word of every store's interface
+        """Return a document, or None if there is none of that id."""
+        checked = check_id(id)
+        with self._database.read() as connection:
+            return store.document(connection, checked)
+
+    def __getitem__(self, id: str) -> Document:  # noqa: A002
+        document = self.get(id)
+        if document is None:
+            raise UnknownIdError(f"no document {id!r} in {self.path}; get() returns None instead of raising")
+        return document
+
+    def __contains__(self, id: object) -> bool:  # noqa: A002
+        if not isinstance(id, str) or not id:
+            return False
+        return self.get(id) is not None
+
+    def __len__(self) -> int:
+        with self._database.read() as connection:
+            return store.counts(connection)[0]
+
+    def __iter__(self) -> Iterator[Document]:
+        """Yield the documents there were when iteration began, in insertion order."""
+        with self._database.read() as connection:
+            yield from store.documents(connection)
+
+    def ids(self) -> list[str]:
+        """Return every id in insertion order."""
+        with self._database.read() as connection:
+            return store.ids(connection)
+
+    def sources(self) -> list[Source]:
+        """Return the indexed sources, by path."""
+        with self._database.read() as connection:
+            return store.sources(connection)
+
+    def source_fingerprint(self, path: str) -> str | None:
+        """Return the fingerprint given when a source was last indexed, or None if it never was."""
+        source = source_bytes(path)
+        with self._database.read() as connection:
+            return store.source_fingerprint(connection, source)
+
+    def info(self) -> MemoryInfo:
+        """Return counts, sizes and provenance."""
+        with self._database.read() as connection:
+            documents, sources = store.counts(connection)
+            stored = store.stored_provenance(connection)
+            provenance = json.loads(stored) if stored else None
+            return MemoryInfo(
+                path=str(self.path),
+                documents=documents,
+                sources=sources,
+                bytes_on_disk=_bytes_on_disk(self.path),
+                segments=len(registered_segments(connection)),
+                generation=store.generation(connection),
+                schema_version=SCHEMA_VERSION,
+                model=str(provenance["model"]["model_id"]) if provenance else self._model,
+                provenance=provenance,
+            )
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _put(
+        self, batch: list[Entry], on_progress: Progress | None, *, source: tuple[bytes, str] | None = None
+    ) -> None:
+        """Embed what is new in a batch, outside of any transaction, then store the batch in one."""
+        self._database.require_writable()
+        encoder = self._loaded_encoder()
+        with self._database.read() as connection:
+            store.check_provenance(connection, encoder.provenance, self.path)
+            known = store.known_embeddings(connection, batch)
+        embeddings = known | _embed(encoder, batch, known, on_progress)
+        with self._database.write() as connection:
+            store.check_provenance(connection, encoder.provenance, self.path)
+            store.begin_change(connection)
+            if source is not None:
+                store.set_source(connection, *source)
+            store.put(connection, batch, embeddings, store.provenance_id(connection, encoder.provenance))
+        self._changed = True
+        tidy(self._database, self._matrix.take_damaged(), closing=False)
+
+    def _loaded_encoder(self) -> "ZenEncoder":
+        with self._loading:
+            if self._encoder is None:
+                from zenso.zen import load_encoder  # noqa: PLC0415 - reading and deleting need no model
+
+                self._encoder = load_encoder(self._model)
+            return self._encoder
+
+
+def _batches(given: list[Entry]) -> Iterator[list[Entry]]:
+    """Cut a list into transactions of bounded size."""
+    batch: list[Entry] = []
+    characters = 0
+    for entry in given:
+        if batch and (len(batch) == BATCH_DOCUMENTS or characters + len(entry.text) > BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(entry)
+        characters += len(entry.text)
+    if batch:
+        yield batch
+
+
+def _embed(encoder: "ZenEncoder", batch: list[Entry], known: Embeddings, on_progress: Progress | None) -> Embeddings:
+    """Embed each text of a batch that has no embedding yet, once."""
+    missing = list(dict.fromkeys(entry.text for entry in batch if entry.text not in known))
+    if on_progress is not None and len(missing) < len(batch):
+        on_progress(len(batch) - len(missing))
+    return store.embedding_rows(missing, encoder.encode_documents(missing, on_progress)) if missing else {}
+
+
+def _bytes_on_disk(folder: Path) -> int:
+    """Add up the files of a folder; those that another process deletes meanwhile count for nothing."""
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total

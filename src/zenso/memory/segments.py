@@ -1,0 +1,117 @@
+"""Segment files: pieces of the code matrix as a checked, memory-mapped cache of what SQLite holds.
+
+One file, little-endian, nothing padded:
+
+====== ========= =================================================================
+offset bytes     content
+====== ========= =================================================================
+0      8         magic ``ZENCODES``
+8      4         format version, 1
+12     4         bytes per code, 964
+16     8         rows n
+24     8         first row number (seq) that the segment stands for
+32     8         last row number that the segment stands for
+40     32        BLAKE3 of bytes 0 to 39 and of everything from byte 72 on
+72     8 n       row numbers, int64, ascending
+72+8n  964 n     codes, in the same order
+====== ========= =================================================================
+
+The database keeps the checksum of every current segment, so a file that is intact but belongs to another state of the
+memory (an old copy, a restored backup) is as little trusted as a torn one.
+"""
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from blake3 import blake3
+
+from zenso.bitdelta import CODE_BYTES
+from zenso.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FOLDER_NAME = "codes"
+SUFFIX = ".codes"
+
+_MAGIC = b"ZENCODES"
+_VERSION = 1
+_FIELDS = struct.Struct("<8sIIQqq")
+_CHECKSUM_BYTES = 32
+_HEADER_BYTES = _FIELDS.size + _CHECKSUM_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What the database knows of one segment file: the rows it stands for, how many it holds, and its checksum."""
+
+    first_seq: int
+    last_seq: int
+    rows: int
+    checksum: bytes
+
+    @property
+    def file_name(self) -> str:
+        """Name made of place and content, so that a name never comes to mean other bytes."""
+        return f"{self.first_seq:015d}-{self.checksum[:8].hex()}{SUFFIX}"
+
+    @property
+    def fields(self) -> bytes:
+        """The header of the file without its checksum."""
+        return _FIELDS.pack(_MAGIC, _VERSION, CODE_BYTES, self.rows, self.first_seq, self.last_seq)
+
+
+def write_segment(
+    folder: Path, first_seq: int, last_seq: int, seqs: "NDArray[np.int64]", codes: "NDArray[np.uint8]"
+) -> Segment:
+    """Write rows (n,) and codes (n, 964) as one file, complete or not at all; OSError if the disk refuses."""
+    body = (seqs.astype("<i8").tobytes(), codes.tobytes())
+    unsigned = Segment(first_seq, last_seq, len(seqs), b"")
+    digest = blake3(unsigned.fields, max_threads=blake3.AUTO)
+    for part in body:
+        digest.update(part)
+    segment = Segment(first_seq, last_seq, len(seqs), digest.digest())
+    folder.mkdir(exist_ok=True)
+    temporary = folder / f"{segment.file_name}.{os.getpid()}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            for part in (segment.fields, segment.checksum, *body):
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / segment.file_name)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return segment
+
+
+def map_segment(folder: Path, segment: Segment) -> "tuple[NDArray[np.int64], NDArray[np.uint8]]":
+    """Map a file read-only and return its rows (n,) and codes (n, 964).
+
+    Raises
+    ------
+    IntegrityError
+        If the file is shorter or longer than it should be, or is not what the database says it is.
+    OSError
+        If it is missing or cannot be read.
+    """
+    path = folder / segment.file_name
+    with path.open("rb") as file:
+        expected = _HEADER_BYTES + segment.rows * (8 + CODE_BYTES)
+        size = os.fstat(file.fileno()).st_size
+        if size != expected:
+            raise IntegrityError(f"{path} has {size} bytes instead of {expected}")
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    content = memoryview(mapped)
+    digest = blake3(content[: _FIELDS.size], max_threads=blake3.AUTO).update(content[_HEADER_BYTES:]).digest()
+    if digest != segment.checksum or content[:_HEADER_BYTES] != segment.fields + segment.checksum:
+        raise IntegrityError(f"{path} does not hash to {segment.checksum.hex()}")
+    seqs = np.frombuffer(mapped, "<i8", segment.rows, _HEADER_BYTES)
+    codes = np.frombuffer(mapped, np.uint8, segment.rows * CODE_BYTES, _HEADER_BYTES + 8 * segment.rows)
+    return seqs, codes.reshape(segment.rows, CODE_BYTES)

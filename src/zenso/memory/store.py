@@ -1,0 +1,271 @@
+"""What is read from and written to the database of a memory, each inside a transaction that the caller holds."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from blake3 import blake3
+
+from zenso.bitdelta import CODE_BYTES
+from zenso.errors import IntegrityError, ModelError
+from zenso.memory.documents import Document, Entry, source_path
+from zenso.memory.filters import Condition
+from zenso.memory.metadata import Metadata, field_rows, from_json, to_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from zenso.zen import DocumentEmbeddings, Provenance
+
+_DOCUMENT = """SELECT documents.id, texts.text, documents.metadata, documents.source
+    FROM documents JOIN texts USING (seq)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One text's row of ``embeddings``: a 964-byte code, the canonical vector as int16 LE, and its BLAKE3 hash."""
+
+    code: bytes
+    vector: bytes
+    content_hash: bytes
+    tokens: int
+
+
+Embeddings: TypeAlias = dict[str, Embedding]  # by text
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file (or other origin) that was indexed, the fingerprint of its content then, and its number of documents."""
+
+    path: str
+    fingerprint: str
+    documents: int
+
+
+def embedding_rows(texts: Sequence[str], embedded: "DocumentEmbeddings") -> Embeddings:
+    """Turn the encoder's arrays, of shapes (n, 384), (n, 964) and (n,), into rows, by text."""
+    rows: Embeddings = {}
+    for index, text in enumerate(texts):
+        vector = embedded.vectors[index].astype("<i2").tobytes()
+        code = embedded.codes[index].tobytes()
+        rows[text] = Embedding(code, vector, blake3(vector).digest(), int(embedded.token_counts[index]))
+    return rows
+
+
+def generation(connection: sqlite3.Connection) -> int:
+    """Return the number of write transactions so far."""
+    value: int = connection.execute("SELECT generation FROM state").fetchone()[0]
+    return value
+
+
+def begin_change(connection: sqlite3.Connection) -> None:
+    """Count a write transaction; called first in each, because deletes are stamped with the generation."""
+    connection.execute("UPDATE state SET generation = generation + 1")
+
+
+# --- provenance -------------------------------------------------------------------------------------------------
+
+
+def stored_provenance(connection: sqlite3.Connection) -> str | None:
+    """Return the canonical JSON of the provenance that all documents share, or None while there are none."""
+    row = connection.execute(
+        """SELECT json FROM provenance
+        WHERE EXISTS (SELECT 1 FROM documents WHERE documents.provenance = provenance.id)"""
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def check_provenance(connection: sqlite3.Connection, provenance: "Provenance", folder: Path) -> None:
+    """Refuse to mix models.
+
+    Raises
+    ------
+    ModelError
+        If documents are stored whose embeddings were made in another way than ``provenance`` says.
+    """
+    stored = stored_provenance(connection)
+    different = provenance.differences(stored) if stored is not None else []
+    if different:
+        raise ModelError(
+            f"the documents in {folder} were embedded with {json.loads(stored or '{}')['model']['model_id']}, the model "
+            f"loaded is {provenance.model.model_id} (they differ in {', '.join(different)}); open the memory with the "
+            "model it was made with, or add its documents to a new one"
+        )
+
+
+def provenance_id(connection: sqlite3.Connection, provenance: "Provenance") -> int:
+    """Return the row of ``provenance``, made when missing."""
+    connection.execute(
+        "INSERT INTO provenance (digest, json) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
+        (provenance.digest, provenance.to_json()),
+    )
+    row: tuple[int] = connection.execute("SELECT id FROM provenance WHERE digest = ?", (provenance.digest,)).fetchone()
+    return row[0]
+
+
+# --- documents --------------------------------------------------------------------------------------------------
+
+
+def known_embeddings(connection: sqlite3.Connection, entries: Collection[Entry]) -> Embeddings:
+    """Return the embeddings of the texts that are stored already under the same id or in the same source."""
+    known: Embeddings = {}
+    select = (
+        "SELECT code, vector, content_hash, tokens FROM documents JOIN texts USING (seq) JOIN embeddings USING (seq)"
+    )
+    for entry in entries:
+        row = connection.execute(f"{select} WHERE id = ? AND text = ?", (entry.id, entry.text)).fetchone()
+        if row:
+            known[entry.text] = Embedding(*row)
+    wanted = {entry.text for entry in entries} - set(known)
+    for source in {entry.source for entry in entries} - {None}:
+        rows = connection.execute(f"{select.replace('code', 'text, code', 1)} WHERE source = ?", (source,))
+        known |= {text: Embedding(*row) for text, *row in rows if text in wanted}
+    return known
+
+
+def put(
+    connection: sqlite3.Connection, entries: Collection[Entry], embeddings: Mapping[str, Embedding], provenance: int
+) -> None:
+    """Store documents in order, each replacing one of the same id.
+
+    A document whose text is the same keeps its place and embedding; any other replaced document counts as new.
+    """
+    for entry in entries:
+        row = connection.execute(
+            "SELECT seq, text = ?, metadata, source FROM documents JOIN texts USING (seq) WHERE id = ?",
+            (entry.text, entry.id),
+        ).fetchone()
+        if row and row[1]:
+            _describe(connection, entry, row[0], unchanged=row[2:] == (to_json(entry.metadata), entry.source))
+            continue
+        if row:
+            connection.execute("DELETE FROM documents WHERE seq = ?", (row[0],))
+        embedding = embeddings[entry.text]
+        seq = connection.execute(
+            "INSERT INTO documents (id, source, provenance, tokens, metadata) VALUES (?, ?, ?, ?, ?)",
+            (entry.id, entry.source, provenance, embedding.tokens, to_json(entry.metadata)),
+        ).lastrowid
+        connection.execute("INSERT INTO texts VALUES (?, ?)", (seq, entry.text))
+        connection.execute(
+            "INSERT INTO embeddings VALUES (?, ?, ?, ?)",
+            (seq, embedding.code, embedding.vector, embedding.content_hash),
+        )
+        _put_fields(connection, seq, entry.metadata)
+
+
+def _describe(connection: sqlite3.Connection, entry: Entry, seq: int, *, unchanged: bool) -> None:
+    """Give a stored text its new metadata and source."""
+    if unchanged:
+        return
+    connection.execute(
+        "UPDATE documents SET metadata = ?, source = ? WHERE seq = ?", (to_json(entry.metadata), entry.source, seq)
+    )
+    connection.execute("DELETE FROM fields WHERE seq = ?", (seq,))
+    _put_fields(connection, seq, entry.metadata)
+
+
+def _put_fields(connection: sqlite3.Connection, seq: int | None, metadata: Metadata) -> None:
+    # A list may hold a value twice, or 1 and 1.0, which are one value to a filter.
+    connection.executemany(
+        "INSERT OR IGNORE INTO fields VALUES (?, ?, ?)", [(seq, name, value) for name, value in field_rows(metadata)]
+    )
+
+
+def delete(connection: sqlite3.Connection, ids: Collection[str]) -> int:
+    """Delete documents and return how many there were; ids that are not stored count for nothing."""
+    return sum(connection.execute("DELETE FROM documents WHERE id = ?", (value,)).rowcount for value in ids)
+
+
+def counts(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return the numbers of documents and of sources."""
+    row = connection.execute("SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM sources)").fetchone()
+    return int(row[0]), int(row[1])
+
+
+def document(connection: sqlite3.Connection, document_id: str) -> Document | None:
+    """Return one document, or None."""
+    row = connection.execute(f"{_DOCUMENT} WHERE id = ?", (document_id,)).fetchone()
+    return _document(row) if row else None
+
+
+def documents(connection: sqlite3.Connection) -> Iterator[Document]:
+    """Yield every document in insertion order."""
+    for row in connection.execute(f"{_DOCUMENT} ORDER BY documents.seq"):
+        yield _document(row)
+
+
+def ids(connection: sqlite3.Connection) -> list[str]:
+    """Return every id in insertion order."""
+    return [row[0] for row in connection.execute("SELECT id FROM documents ORDER BY seq")]
+
+
+def document_at(connection: sqlite3.Connection, seq: int) -> Document:
+    """Return the document of a row of the code matrix, which the caller has found to be alive."""
+    row = connection.execute(f"{_DOCUMENT} WHERE documents.seq = ?", (seq,)).fetchone()
+    if row is None:
+        raise IntegrityError(f"document row {seq} has a code but no text: the memory is damaged; restore a copy")
+    return _document(row)
+
+
+def matching(connection: sqlite3.Connection, condition: Condition) -> "NDArray[np.int64]":
+    """Return the rows (seq, ascending) of the documents for which a filter holds."""
+    query = f"SELECT seq FROM documents WHERE {condition.sql} ORDER BY seq"  # noqa: S608 - values are bound
+    return np.fromiter((row[0] for row in connection.execute(query, condition.parameters)), np.int64)
+
+
+def codes(
+    connection: sqlite3.Connection, first: int, last: int, limit: int = -1
+) -> "tuple[NDArray[np.int64], NDArray[np.uint8]]":
+    """Return rows (n,) and codes (n, 964) of the documents alive from ``first`` to ``last``, both included."""
+    rows = connection.execute(
+        "SELECT seq, code FROM embeddings WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?", (first, last, limit)
+    ).fetchall()
+    wrong = [seq for seq, code in rows if len(code) != CODE_BYTES]
+    if wrong:
+        raise IntegrityError(f"the code of document row {wrong[0]} is not {CODE_BYTES} bytes long; restore a copy")
+    joined = np.frombuffer(b"".join(code for _, code in rows), np.uint8).reshape(len(rows), CODE_BYTES)
+    return np.array([seq for seq, _ in rows], np.int64), joined
+
+
+def _document(row: tuple[str, str, str, bytes | None]) -> Document:
+    document_id, text, metadata, source = row
+    return Document(document_id, text, from_json(metadata), None if source is None else source_path(source))
+
+
+# --- sources ----------------------------------------------------------------------------------------------------
+
+
+def source_fingerprint(connection: sqlite3.Connection, path: bytes) -> str | None:
+    """Return the fingerprint a source had when it was indexed, or None if it was not."""
+    row = connection.execute("SELECT fingerprint FROM sources WHERE path = ?", (path,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def set_source(connection: sqlite3.Connection, path: bytes, fingerprint: str) -> None:
+    """Make or renew a source and delete the documents it had."""
+    connection.execute("DELETE FROM documents WHERE source = ?", (path,))
+    connection.execute(
+        "INSERT INTO sources VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET fingerprint = excluded.fingerprint",
+        (path, fingerprint),
+    )
+
+
+def remove_source(connection: sqlite3.Connection, path: bytes) -> int:
+    """Delete a source with its documents and return how many documents it had."""
+    removed = connection.execute("DELETE FROM documents WHERE source = ?", (path,)).rowcount
+    connection.execute("DELETE FROM sources WHERE path = ?", (path,))
+    return removed
+
+
+def sources(connection: sqlite3.Connection) -> list[Source]:
+    """Return every source, by path."""
+    rows = connection.execute(
+        """SELECT path, fingerprint, (SELECT count(*) FROM documents WHERE source = sources.path)
+        FROM sources ORDER BY path"""
+    )
+    return [Source(source_path(path), fingerprint, documents) for path, fingerprint, documents in rows]
