@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -224,15 +225,8 @@ def test_ten_megabytes_are_stored_whole(memory):
 def test_models_are_never_mixed(folder, memory, encoder):
     memory.add("made by one model", ids="a")
 
-    class Provenance:
-        digest = b"\x07" * 32
-
-        @staticmethod
-        def to_json():
-            return '{"code":"slots/1","model":{"model_id":"another-model"},"slots":"00"}'
-
     class Other:
-        provenance = Provenance()
+        provenance = replace(encoder.provenance, model=replace(encoder.provenance.model, model_id="another-model"))
 
         def __getattr__(self, name):
             return getattr(encoder, name)
@@ -249,6 +243,20 @@ def test_models_are_never_mixed(folder, memory, encoder):
         assert other.info().model == "another-model"
     with pytest.raises(ModelError, match="embedded with another-model"):
         memory.add("text")
+
+
+def test_another_build_of_the_same_kernel_version_is_welcome(folder, memory, encoder):
+    memory.add("made by one build", ids="a")
+
+    class Rebuilt:
+        provenance = replace(encoder.provenance, model=replace(encoder.provenance.model, kernel="00" * 32))
+
+        def __getattr__(self, name):
+            return getattr(encoder, name)
+
+    with Memory.open(folder, encoder=Rebuilt()) as other:
+        other.add("made by another build", ids="b")
+        assert {hit.id for hit in other.search("build", k=5)} == {"a", "b"}
 
 
 def test_info(memory, folder, encoder):

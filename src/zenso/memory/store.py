@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from blake3 import blake3
@@ -91,9 +91,10 @@ def check_provenance(connection: sqlite3.Connection, provenance: "Provenance", f
     stored = stored_provenance(connection)
     different = provenance.differences(stored) if stored is not None else []
     if different:
+        made_with = json.loads(stored or "{}")["model"]["model_id"]
         raise ModelError(
-            f"the documents in {folder} were embedded with {json.loads(stored or '{}')['model']['model_id']}, the model "
-            f"loaded is {provenance.model.model_id} (they differ in {', '.join(different)}); open the memory with the "
+            f"the documents in {folder} were embedded with {made_with}, the model loaded is "
+            f"{provenance.model.model_id} (they differ in {', '.join(different)}); open the memory with the "
             "model it was made with, or add its documents to a new one"
         )
 
