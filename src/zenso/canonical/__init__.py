@@ -3,9 +3,11 @@
 from zenso.canonical.artifact import Artifact, open_artifact
 from zenso.canonical.artifact_builder import build_artifact
 from zenso.canonical.encoder import CanonicalEncoder, Encoded, SlotRule
-from zenso.canonical.engine import Want, kernel_bytes, kernel_digest, kernel_version
+from zenso.canonical.engine import engine_name
+from zenso.canonical.kernel_call import Want
 from zenso.canonical.provenance import ModelProvenance, model_hash
 from zenso.canonical.tokenizer import well_formed
+from zenso.canonical.wasm_kernel import kernel_bytes, kernel_digest, kernel_version
 
 __all__ = [
     "Artifact",
@@ -15,6 +17,7 @@ __all__ = [
     "SlotRule",
     "Want",
     "build_artifact",
+    "engine_name",
     "kernel_bytes",
     "kernel_digest",
     "kernel_version",

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zenso.canonical.artifact import Artifact
-from zenso.canonical.engine import MAX_ROWS, KernelInstance, KernelOutput, Want
+from zenso.canonical.engine import new_kernel
+from zenso.canonical.kernel_call import MAX_ROWS, Kernel, KernelInput, KernelOutput, Want
 from zenso.canonical.provenance import ModelProvenance
 from zenso.canonical.tokenizer import TextTokenizer
 from zenso.errors import InputError
@@ -58,7 +59,7 @@ class CanonicalEncoder:
         self.artifact = artifact
         self.threads = threads or _available_processors()
         self.tokenizer = TextTokenizer(artifact)
-        self._idle: list[KernelInstance] = []
+        self._idle: list[Kernel] = []
         self._lock = threading.Lock()
 
     @cached_property
@@ -141,18 +142,22 @@ class CanonicalEncoder:
 
     def _run(self, batch: list[NDArray[np.int32]], want: Want, slots: SlotRule | None) -> KernelOutput:
         ids = np.concatenate(batch)
-        lengths = np.array([len(i) for i in batch], dtype=np.int32)
-        words, shifts = self.artifact.words[ids], self.artifact.shifts[ids].astype(np.int32)
+        hidden = self.artifact.hidden
+        call = KernelInput(
+            words=self.artifact.words[ids],
+            shifts=self.artifact.shifts[ids].astype(np.int32),
+            lengths=np.array([len(i) for i in batch], dtype=np.int32),
+            weights=slots.token_weights[ids] if slots else np.ones(len(ids), np.int32),
+            cells=slots.cells if slots else np.empty((0, hidden), np.int16),
+        )
         with self._instance() as kernel:
-            if slots is None:
-                return kernel.run(words, shifts, lengths, want)
-            return kernel.run(words, shifts, lengths, want, slots.cells, slots.token_weights[ids])
+            return kernel.run(call, want)
 
     @contextmanager
-    def _instance(self) -> Iterator[KernelInstance]:
+    def _instance(self) -> Iterator[Kernel]:
         with self._lock:
             kernel = self._idle.pop() if self._idle else None
-        kernel = kernel or KernelInstance(self.artifact)
+        kernel = kernel or new_kernel(self.artifact)
         yield kernel  # after an error the instance is dropped: its memory is not trusted any more
         with self._lock:
             self._idle.append(kernel)

@@ -7,7 +7,7 @@ from functools import cached_property
 from blake3 import blake3
 
 from zenso.canonical.artifact import Artifact
-from zenso.canonical.engine import kernel_digest, kernel_version
+from zenso.canonical.wasm_kernel import kernel_digest, kernel_version
 
 
 def model_hash(model_id: str) -> bytes:

@@ -13,15 +13,23 @@
  */
 #include <stdint.h>
 
-#ifdef __wasm_simd128__
+#if defined(__wasm_simd128__)
 #include <wasm_simd128.h>
+#elif defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
+#ifdef __wasm__
 #define EXPORT(name) __attribute__((export_name(name)))
+#else
+#define EXPORT(name) __attribute__((visibility("default")))
+#endif
 #define PANEL 16           /* output channels in a panel */
 #define ACTIVATION_BITS 12 /* magnitude bits of an activation that enters a product */
 #define VALUE_BITS 13      /* the same for attention values: sum(weights) < 2^17 + rows, see attend_head */
-#define ROW_BLOCK 64       /* rows whose activations are kept in cache while the weights stream by */
+#define ROW_BLOCK 60       /* rows whose activations are kept in cache while the weights stream by */
 #define CLAMP (1 << 26)    /* |input| of a layer norm: sum of squares of 4,096 such values fits 64 bits */
 
 typedef int16_t i16x8 __attribute__((vector_size(16), aligned(2)));
@@ -71,19 +79,20 @@ typedef struct {
 
 enum { WANT_POOLED = 1, WANT_TOKENS = 2, WANT_DOCUMENT_SLOTS = 4, WANT_QUERY_SLOTS = 8 };
 
+/* Addresses are 64-bit in every build, so that one request serves them all. */
 typedef struct {
-    int32_t model, workspace;
-    int32_t texts, rows; /* rows is the sum of the lengths */
-    int32_t lengths;     /* int32[texts] */
-    int32_t words;       /* int16[rows][hidden]: rows of the word embedding */
-    int32_t word_shifts; /* int32[rows]: left shift that makes a row Q20 */
-    int32_t weights;     /* int32[rows]: of each token in a query's slots; their sum times 2^15 fits 31 bits */
-    int32_t want;
-    int32_t pooled; /* int16[texts][hidden], scale 32767 */
-    int32_t tokens; /* int16[rows][hidden], scale 32767 */
-    int32_t cells;  /* int16[cell_count][hidden] */
-    int32_t cell_count;
-    int32_t slots; /* int16[texts][cell_count][hidden] for documents, int32 of the same shape for queries */
+    int64_t model, workspace;
+    int64_t texts, rows; /* rows is the sum of the lengths */
+    int64_t lengths;     /* int32[texts] */
+    int64_t words;       /* int16[rows][hidden]: rows of the word embedding */
+    int64_t word_shifts; /* int32[rows]: left shift that makes a row Q20 */
+    int64_t weights;     /* int32[rows]: of each token in a query's slots; their sum times 2^15 fits 31 bits */
+    int64_t want;
+    int64_t pooled; /* int16[texts][hidden], scale 32767 */
+    int64_t tokens; /* int16[rows][hidden], scale 32767 */
+    int64_t cells;  /* int16[cell_count][hidden] */
+    int64_t cell_count;
+    int64_t slots; /* int16[texts][cell_count][hidden] for documents, int32 of the same shape for queries */
 } Request;
 
 /* ---------------------------------------------------------------------------------------------------------------
@@ -179,73 +188,115 @@ static InverseRoot inverse_root(uint64_t x) {
  * Matrix products
  * ------------------------------------------------------------------------------------------------------------- */
 
+/* sums[r][0..15] = sum over k of a[r][k] * panel[k / 2][0..15][k % 2] for `rows` rows of `stride` numbers.  `rows` is a
+ * constant at each call (see tile), so the accumulators stay in registers; TILE_ROWS is what the registers hold. */
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(__wasm_simd128__) /* 8 accumulators: of the shapes tried, the fastest on 16 registers */
 #define TILE_ROWS 2
-
-/* sums[r][0..15] = sum over k of a[r][k] * panel[k / 2][0..15][k % 2], for 1 or 2 rows of `stride` numbers.
- * With SIMD128, 2 rows of a whole panel are 8 accumulators: of the shapes tried, the fastest on 16 registers. */
-#if defined(__wasm_simd128__)
-#define MULTIPLY_ADD(sum, x, w) sum = wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w))
-
-static void tile2(const int16_t *a, int stride, const int16_t *panel, int pairs, int32_t *sums) {
-    const v128_t zero = wasm_i32x4_const_splat(0);
-    v128_t a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero;
-    const int16_t *b = a + stride;
-    for (int k = 0; k < pairs; k++, panel += 2 * PANEL) {
-        v128_t w0 = wasm_v128_load(panel), w1 = wasm_v128_load(panel + 8);
-        v128_t w2 = wasm_v128_load(panel + 16), w3 = wasm_v128_load(panel + 24);
-        v128_t x = wasm_v128_load32_splat(a + 2 * k);
-        MULTIPLY_ADD(a0, x, w0);
-        MULTIPLY_ADD(a1, x, w1);
-        MULTIPLY_ADD(a2, x, w2);
-        MULTIPLY_ADD(a3, x, w3);
-        v128_t y = wasm_v128_load32_splat(b + 2 * k);
-        MULTIPLY_ADD(b0, y, w0);
-        MULTIPLY_ADD(b1, y, w1);
-        MULTIPLY_ADD(b2, y, w2);
-        MULTIPLY_ADD(b3, y, w3);
-    }
-    wasm_v128_store(sums, a0);
-    wasm_v128_store(sums + 4, a1);
-    wasm_v128_store(sums + 8, a2);
-    wasm_v128_store(sums + 12, a3);
-    wasm_v128_store(sums + 16, b0);
-    wasm_v128_store(sums + 20, b1);
-    wasm_v128_store(sums + 24, b2);
-    wasm_v128_store(sums + 28, b3);
-}
-
-static void tile1(const int16_t *a, const int16_t *panel, int pairs, int32_t *sums) {
-    const v128_t zero = wasm_i32x4_const_splat(0);
-    v128_t a0 = zero, a1 = zero, a2 = zero, a3 = zero;
-    for (int k = 0; k < pairs; k++, panel += 2 * PANEL) {
-        v128_t x = wasm_v128_load32_splat(a + 2 * k);
-        MULTIPLY_ADD(a0, x, wasm_v128_load(panel));
-        MULTIPLY_ADD(a1, x, wasm_v128_load(panel + 8));
-        MULTIPLY_ADD(a2, x, wasm_v128_load(panel + 16));
-        MULTIPLY_ADD(a3, x, wasm_v128_load(panel + 24));
-    }
-    wasm_v128_store(sums, a0);
-    wasm_v128_store(sums + 4, a1);
-    wasm_v128_store(sums + 8, a2);
-    wasm_v128_store(sums + 12, a3);
-}
+typedef v128_t Lanes;
+#define VECTORS 4
+INLINE Lanes load_panel(const int16_t *p, int v) { return wasm_v128_load(p + 8 * v); }
+INLINE Lanes load_pair(const int16_t *a) { return wasm_v128_load32_splat(a); }
+INLINE Lanes multiply_add(Lanes sum, Lanes x, Lanes w) { return wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(x, w)); }
+INLINE void store_lanes(int32_t *to, int v, Lanes x) { wasm_v128_store(to + 4 * v, x); }
+INLINE Lanes zero_lanes(void) { return wasm_i32x4_const_splat(0); }
+#elif defined(__AVX512BW__)
+#define TILE_ROWS 12
+typedef __m512i Lanes;
+#define VECTORS 1
+INLINE Lanes load_panel(const int16_t *p, int v) { return _mm512_loadu_si512(p + 32 * v); }
+INLINE Lanes load_pair(const int16_t *a) { return _mm512_set1_epi32(*(const int32_t *)a); }
+INLINE Lanes multiply_add(Lanes sum, Lanes x, Lanes w) {
+#ifdef __AVX512VNNI__
+    return _mm512_dpwssd_epi32(sum, w, x);
 #else
-static void tile1(const int16_t *a, const int16_t *panel, int pairs, int32_t *sums) {
-    for (int c = 0; c < PANEL; c++) sums[c] = 0;
-    for (int k = 0; k < pairs; k++)
-        for (int c = 0; c < PANEL; c++)
-            sums[c] += a[2 * k] * panel[(k * PANEL + c) * 2] + a[2 * k + 1] * panel[(k * PANEL + c) * 2 + 1];
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(x, w));
+#endif
 }
-
-static void tile2(const int16_t *a, int stride, const int16_t *panel, int pairs, int32_t *sums) {
-    tile1(a, panel, pairs, sums);
-    tile1(a + stride, panel, pairs, sums + PANEL);
+INLINE void store_lanes(int32_t *to, int v, Lanes x) { _mm512_storeu_si512(to + 16 * v, x); }
+INLINE Lanes zero_lanes(void) { return _mm512_setzero_si512(); }
+#elif defined(__AVX2__)
+#define TILE_ROWS 4
+typedef __m256i Lanes;
+#define VECTORS 2
+INLINE Lanes load_panel(const int16_t *p, int v) { return _mm256_loadu_si256((const __m256i *)(p + 16 * v)); }
+INLINE Lanes load_pair(const int16_t *a) { return _mm256_set1_epi32(*(const int32_t *)a); }
+INLINE Lanes multiply_add(Lanes sum, Lanes x, Lanes w) { return _mm256_add_epi32(sum, _mm256_madd_epi16(x, w)); }
+INLINE void store_lanes(int32_t *to, int v, Lanes x) { _mm256_storeu_si256((__m256i *)(to + 8 * v), x); }
+INLINE Lanes zero_lanes(void) { return _mm256_setzero_si256(); }
+#elif defined(__ARM_NEON)
+#define TILE_ROWS 4
+typedef int32x4_t Lanes;
+#define VECTORS 4
+typedef int16x4x2_t PanelLanes; /* four channels: even and odd k apart */
+INLINE PanelLanes load_panel(const int16_t *p, int v) { return vld2_s16(p + 8 * v); }
+INLINE int16x4_t load_pair(const int16_t *a) { return vreinterpret_s16_s32(vdup_n_s32(*(const int32_t *)a)); }
+INLINE Lanes multiply_add(Lanes sum, int16x4_t x, PanelLanes w) {
+    return vmlal_lane_s16(vmlal_lane_s16(sum, w.val[0], x, 0), w.val[1], x, 1);
 }
+INLINE void store_lanes(int32_t *to, int v, Lanes x) { vst1q_s32(to + 4 * v, x); }
+INLINE Lanes zero_lanes(void) { return vdupq_n_s32(0); }
+#elif defined(__SSE2__)
+#define TILE_ROWS 2
+typedef __m128i Lanes;
+#define VECTORS 4
+INLINE Lanes load_panel(const int16_t *p, int v) { return _mm_loadu_si128((const __m128i *)(p + 8 * v)); }
+INLINE Lanes load_pair(const int16_t *a) { return _mm_set1_epi32(*(const int32_t *)a); }
+INLINE Lanes multiply_add(Lanes sum, Lanes x, Lanes w) { return _mm_add_epi32(sum, _mm_madd_epi16(x, w)); }
+INLINE void store_lanes(int32_t *to, int v, Lanes x) { _mm_storeu_si128((__m128i *)(to + 4 * v), x); }
+INLINE Lanes zero_lanes(void) { return _mm_setzero_si128(); }
+#else /* any machine: four channels at a time in plain C */
+#define TILE_ROWS 2
+#define VECTORS 4
+typedef i32x4 Lanes;
+typedef struct { i32x4 even, odd; } PanelLanes;
+typedef struct { int32_t even, odd; } Pair;
+INLINE PanelLanes load_panel(const int16_t *p, int v) {
+    p += 8 * v;
+    return (PanelLanes){{p[0], p[2], p[4], p[6]}, {p[1], p[3], p[5], p[7]}};
+}
+INLINE Pair load_pair(const int16_t *a) { return (Pair){a[0], a[1]}; }
+INLINE Lanes multiply_add(Lanes sum, Pair x, PanelLanes w) { return sum + w.even * x.even + w.odd * x.odd; }
+INLINE void store_lanes(int32_t *to, int v, Lanes x) { *(i32x4 *)(to + 4 * v) = x; }
+INLINE Lanes zero_lanes(void) { return (i32x4){0, 0, 0, 0}; }
 #endif
 
-static inline void tile(const int16_t *a, int stride, int rows, const int16_t *panel, int pairs, int32_t *sums) {
-    if (rows == TILE_ROWS) tile2(a, stride, panel, pairs, sums);
-    else tile1(a, panel, pairs, sums);
+#if defined(__ARM_NEON) || !(defined(__wasm_simd128__) || defined(__SSE2__))
+typedef PanelLanes Weights;
+#else
+typedef Lanes Weights;
+#endif
+
+INLINE void tile_rows(const int rows, const int16_t *a, int stride, const int16_t *panel, int pairs, int32_t *sums) {
+    Lanes sum[TILE_ROWS][VECTORS];
+#pragma clang loop unroll(full)
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < VECTORS; v++) sum[r][v] = zero_lanes();
+    for (int k = 0; k < pairs; k++, panel += 2 * PANEL) {
+        Weights w[VECTORS];
+#pragma clang loop unroll(full)
+        for (int v = 0; v < VECTORS; v++) w[v] = load_panel(panel, v);
+#pragma clang loop unroll(full)
+        for (int r = 0; r < rows; r++)
+#pragma clang loop unroll(full)
+            for (int v = 0; v < VECTORS; v++)
+                sum[r][v] = multiply_add(sum[r][v], load_pair(a + r * stride + 2 * k), w[v]);
+    }
+#pragma clang loop unroll(full)
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < VECTORS; v++) store_lanes(sums + r * PANEL, v, sum[r][v]);
+}
+
+/* The same for 1 to TILE_ROWS rows. */
+static void tile(const int16_t *a, int stride, int rows, const int16_t *panel, int pairs, int32_t *sums) {
+    if (rows == TILE_ROWS) {
+        tile_rows(TILE_ROWS, a, stride, panel, pairs, sums);
+        return;
+    }
+    for (; rows >= 4 && TILE_ROWS > 4; rows -= 4, a += 4 * stride, sums += 4 * PANEL)
+        tile_rows(4 < TILE_ROWS ? 4 : TILE_ROWS, a, stride, panel, pairs, sums);
+    for (; rows > 0; rows--, a += stride, sums += PANEL) tile_rows(1, a, stride, panel, pairs, sums);
 }
 
 /* Distance between rows of 32-bit numbers: an odd number of cache lines, so that a column of panels written down the
@@ -340,6 +391,10 @@ static void gelu(const int32_t *table, int entries, int32_t *x, int width) {
 static inline i16x8 multiply_q15(i16x8 a, i16x8 b) { /* (a * b + 2^14) >> 15; no operand is -2^15 */
 #ifdef __wasm_simd128__
     return (i16x8)wasm_i16x8_q15mulr_sat((v128_t)a, (v128_t)b);
+#elif defined(__SSSE3__)
+    return (i16x8)_mm_mulhrs_epi16((__m128i)a, (__m128i)b);
+#elif defined(__ARM_NEON)
+    return (i16x8)vqrdmulhq_s16((int16x8_t)a, (int16x8_t)b);
 #else
     i16x8 out;
     for (int i = 0; i < 8; i++) out[i] = (int16_t)((a[i] * b[i] + (1 << 14)) >> 15);
@@ -478,6 +533,7 @@ typedef struct {
     int32_t *shifts;    /* [ROW_BLOCK] */
     int16_t *activation; /* [ROW_BLOCK][intermediate] */
     int32_t *dots;      /* [longest text][cell_count] */
+    int64_t *sums;      /* [hidden] */
     HeadBuffers head;
 } Workspace;
 
@@ -498,6 +554,7 @@ static int64_t lay_out(const Model *m, int64_t rows, int64_t cells, char *base, 
     w->shifts = (int32_t *)(base + reserve(&at, ROW_BLOCK * 4));
     w->activation = (int16_t *)(base + reserve(&at, ROW_BLOCK * wide * 2));
     w->dots = (int32_t *)(base + reserve(&at, rows * cells * 4));
+    w->sums = (int64_t *)(base + reserve(&at, (int64_t)m->hidden * 8));
     w->head.query = (int16_t *)(base + reserve(&at, rows * m->head_width * 2));
     w->head.shift = (int32_t *)(base + reserve(&at, rows * 4));
     w->head.key = (int16_t *)(base + reserve(&at, padded * m->head_width * 2));
@@ -537,8 +594,8 @@ static void feed_forward(const char *model, const Model *m, const Layer *layer, 
 }
 
 static void embed(const char *model, const Model *m, const Request *q, const int32_t *lengths, const Workspace *w) {
-    const int32_t *table = (const int32_t *)(model + m->position_table), *shifts = (const int32_t *)(intptr_t)q->word_shifts;
-    const int16_t *words = (const int16_t *)(intptr_t)q->words;
+    const int32_t *table = (const int32_t *)(model + m->position_table), *shifts = (const int32_t *)(uintptr_t)q->word_shifts;
+    const int16_t *words = (const int16_t *)(uintptr_t)q->words;
     for (int text = 0, row = 0; text < q->texts; text++)
         for (int position = 0; position < lengths[text]; position++, row++) {
             int32_t *x = w->x + row * row_stride(m->hidden);
@@ -630,10 +687,7 @@ static int32_t dot(const int16_t *a, const int16_t *b, int width) { /* unit vect
     return sum;
 }
 
-#define MAX_WIDTH 4096
-
-static void pool(const int32_t *x, int n, int width, int16_t *out) {
-    static int64_t sums[MAX_WIDTH];
+static void pool(const int32_t *x, int n, int width, int64_t *sums, int16_t *out) {
     for (int i = 0; i < width; i++) sums[i] = 0;
     for (int r = 0; r < n; r++)
         for (int i = 0; i < width; i++) sums[i] += clamp(x[r * row_stride(width) + i], CLAMP);
@@ -642,11 +696,11 @@ static void pool(const int32_t *x, int n, int width, int16_t *out) {
 
 /* Slots of one text: per cell the sum of its tokens' directions.  A document's slots are normalised, and an empty one
  * takes the nearest token; a query's stay sums, weighted by token. */
-static void fill_slots(const Request *q, const int16_t *tokens, const int32_t *weights, int n, int width, int32_t *dots,
-                       int text) {
-    static int32_t sums[MAX_WIDTH];
-    const int16_t *cells = (const int16_t *)(intptr_t)q->cells;
-    int count = q->cell_count, weighted = q->want & WANT_QUERY_SLOTS;
+static void fill_slots(const Request *q, const int16_t *tokens, const int32_t *weights, int n, int width,
+                       const Workspace *w, int text) {
+    int32_t *dots = w->dots, *sums = (int32_t *)w->sums;
+    const int16_t *cells = (const int16_t *)(uintptr_t)q->cells;
+    int count = (int)q->cell_count, weighted = q->want & WANT_QUERY_SLOTS;
     for (int r = 0; r < n; r++)
         for (int c = 0; c < count; c++) dots[r * count + c] = dot(tokens + r * width, cells + c * width, width);
     for (int c = 0; c < count; c++) {
@@ -664,10 +718,10 @@ static void fill_slots(const Request *q, const int16_t *tokens, const int32_t *w
         }
         int64_t at = ((int64_t)text * count + c) * width;
         if (weighted) {
-            int32_t *out = (int32_t *)(intptr_t)q->slots + at;
+            int32_t *out = (int32_t *)(uintptr_t)q->slots + at;
             for (int i = 0; i < width; i++) out[i] = sums[i];
         } else {
-            int16_t *out = (int16_t *)(intptr_t)q->slots + at;
+            int16_t *out = (int16_t *)(uintptr_t)q->slots + at;
             if (members) normalise_fast(sums, width, out);
             else for (int i = 0; i < width; i++) out[i] = tokens[nearest * width + i];
         }
@@ -681,22 +735,43 @@ static void fill_slots(const Request *q, const int16_t *tokens, const int32_t *w
 /* Version of the request's layout and of every result: a change of any output bit raises it. */
 EXPORT("zenso_version") int32_t zenso_version(void) { return 1; }
 
+/* Instruction sets of this processor that its operating system has switched on: 1 = AVX2 and what comes with it
+ * (x86-64-v3), 2 = AVX-512 with VNNI (x86-64-v4 and vpdpwssd). */
+EXPORT("zenso_processor") int32_t zenso_processor(void) {
+#ifdef __x86_64__
+    uint32_t a, b, c, d, state, ignored;
+    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(0), "c"(0));
+    if (a < 7) return 0;
+    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(1), "c"(0));
+    const uint32_t wide = 1u << 12 | 1u << 22 | 1u << 27 | 1u << 28 | 1u << 29; /* FMA MOVBE OSXSAVE AVX F16C */
+    if ((c & wide) != wide) return 0;
+    __asm__("xgetbv" : "=a"(state), "=d"(ignored) : "c"(0));
+    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
+    const uint32_t v3 = 1u << 3 | 1u << 5 | 1u << 8;                        /* BMI1 AVX2 BMI2 */
+    const uint32_t v4 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31; /* AVX512 F DQ CD BW VL */
+    if ((b & v3) != v3 || (state & 6) != 6) return 0;
+    return (b & v4) == v4 && (c & 1u << 11) && (state & 0xE6) == 0xE6 ? 3 : 1;
+#else
+    return 0;
+#endif
+}
+
 /* Bytes of workspace for `rows` tokens in a call, -1 when they cannot be had or the model is not one. */
-EXPORT("zenso_workspace") int32_t zenso_workspace(int32_t model, int32_t rows, int32_t cells) {
-    const Model *m = (const Model *)(intptr_t)model;
+EXPORT("zenso_workspace") int64_t zenso_workspace(int64_t model, int64_t rows, int64_t cells) {
+    const Model *m = (const Model *)(uintptr_t)model;
     Workspace ignored;
     if (m->magic != MODEL_MAGIC || m->version != MODEL_VERSION || rows < 1 || cells < 0) return -1;
-    if (m->hidden > MAX_WIDTH || m->hidden != m->heads * m->head_width || m->head_width % PANEL) return -1;
+    if (m->hidden > 4096 || m->hidden != m->heads * m->head_width || m->head_width % PANEL) return -1;
     int64_t bytes = lay_out(m, rows, cells, 0, &ignored);
-    return bytes < ((int64_t)1 << 31) ? (int32_t)bytes : -1;
+    return bytes < ((int64_t)1 << 31) ? bytes : -1;
 }
 
 /* Run a request; 0 when done, 1 when a text is longer than the model's positions or the lengths do not add up. */
-EXPORT("zenso_encode") int32_t zenso_encode(int32_t request) {
-    const Request *q = (const Request *)(intptr_t)request;
-    const char *model = (const char *)(intptr_t)q->model;
+EXPORT("zenso_encode") int32_t zenso_encode(int64_t request) {
+    const Request *q = (const Request *)(uintptr_t)request;
+    const char *model = (const char *)(uintptr_t)q->model;
     const Model *m = (const Model *)model;
-    const int32_t *lengths = (const int32_t *)(intptr_t)q->lengths;
+    const int32_t *lengths = (const int32_t *)(uintptr_t)q->lengths;
     Workspace w;
     int64_t total = 0;
     for (int text = 0; text < q->texts; text++) {
@@ -704,19 +779,106 @@ EXPORT("zenso_encode") int32_t zenso_encode(int32_t request) {
         total += lengths[text];
     }
     if (total != q->rows) return 1;
-    lay_out(m, q->rows, q->cell_count, (char *)(intptr_t)q->workspace, &w);
+    lay_out(m, q->rows, q->cell_count, (char *)(uintptr_t)q->workspace, &w);
     embed(model, m, q, lengths, &w);
     run_layers(model, m, q, lengths, &w);
-    int16_t *tokens = (int16_t *)(intptr_t)q->tokens;
+    int16_t *tokens = (int16_t *)(uintptr_t)q->tokens;
     for (int text = 0, row = 0; text < q->texts; row += lengths[text++]) {
         int n = lengths[text];
         const int32_t *x = w.x + row * row_stride(m->hidden);
         int16_t *unit = tokens + row * m->hidden;
-        if (q->want & WANT_POOLED) pool(x, n, m->hidden, (int16_t *)(intptr_t)q->pooled + text * m->hidden);
+        if (q->want & WANT_POOLED) pool(x, n, m->hidden, w.sums, (int16_t *)(uintptr_t)q->pooled + text * m->hidden);
         if (q->want & (WANT_TOKENS | WANT_DOCUMENT_SLOTS | WANT_QUERY_SLOTS))
             for (int r = 0; r < n; r++) normalise_fast(x + r * row_stride(m->hidden), m->hidden, unit + r * m->hidden);
         if (q->want & (WANT_DOCUMENT_SLOTS | WANT_QUERY_SLOTS))
-            fill_slots(q, unit, (const int32_t *)(intptr_t)q->weights + row, n, m->hidden, w.dots, text);
+            fill_slots(q, unit, (const int32_t *)(uintptr_t)q->weights + row, n, m->hidden, &w, text);
     }
     return 0;
+}
+
+/* ---------------------------------------------------------------------------------------------------------------
+ * Self-test
+ * ------------------------------------------------------------------------------------------------------------- */
+
+enum { TEST_HIDDEN = 64, TEST_HEADS = 2, TEST_WIDE = 160, TEST_LAYERS = 2, TEST_POSITIONS = 48, TEST_CELLS = 5, TEST_TEXTS = 6 };
+
+/* Numbers of a 64-bit linear congruential generator (Knuth's MMIX constants), -range to range. */
+static int32_t random_number(uint64_t *state, int32_t range) {
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (int32_t)((*state >> 33) % (2 * (uint32_t)range + 1)) - range;
+}
+
+static int32_t random_block(char *base, int64_t *at, int count, int bytes, int32_t range, int32_t offset, uint64_t *state) {
+    int64_t start = reserve(at, (int64_t)count * bytes);
+    for (int i = 0; i < count; i++) {
+        int32_t value = offset + random_number(state, range);
+        if (bytes == 2) ((int16_t *)(base + start))[i] = (int16_t)value;
+        else ((int32_t *)(base + start))[i] = value;
+    }
+    return (int32_t)start;
+}
+
+static Linear random_linear(char *base, int64_t *at, int inputs, int outputs, uint64_t *state) {
+    Linear out = {inputs, outputs, 0, 0, 0, 0};
+    /* the largest weights that the bound sum(|w|) * 2^12 < 2^31 allows at their worst */
+    out.weights = random_block(base, at, inputs * outputs, 2, ((1 << 19) - 1) / inputs, 0, state);
+    out.mantissa = random_block(base, at, outputs, 4, 1 << 28, 1 << 30, state);
+    out.shift = random_block(base, at, outputs / PANEL, 4, 1, 44, state);
+    out.bias = random_block(base, at, outputs, 4, 1 << 15, 0, state);
+    return out;
+}
+
+static Norm random_norm(char *base, int64_t *at, uint64_t *state) {
+    Norm out;
+    out.gain = random_block(base, at, TEST_HIDDEN, 4, 1 << 18, 1 << 20, state);
+    out.bias = random_block(base, at, TEST_HIDDEN, 4, 1 << 14, 0, state);
+    return out;
+}
+
+/* Run a model of pseudo-random integers on texts of 1 to 48 tokens, with every output, in `room` bytes at `base`
+ * (2 MB are plenty); the result is a 64-bit FNV-1a hash of all output bits, or 0 when there is not enough room. */
+EXPORT("zenso_self_test") int64_t zenso_self_test(int64_t where, int64_t room) {
+    static const int32_t lengths[TEST_TEXTS] = {1, 2, 15, 16, 33, 48};
+    char *base = (char *)(uintptr_t)where;
+    int64_t at = 0;
+    uint64_t state = 1;
+    if (room < 2000000) return 0;
+    Model *m = (Model *)(base + reserve(&at, sizeof(Model)));
+    *m = (Model){.magic = MODEL_MAGIC, .version = MODEL_VERSION, .hidden = TEST_HIDDEN, .layers = TEST_LAYERS,
+                 .heads = TEST_HEADS, .head_width = TEST_HIDDEN / TEST_HEADS, .intermediate = TEST_WIDE,
+                 .positions = TEST_POSITIONS, .embedding_epsilon = 1, .epsilon = 43};
+    m->position_table = random_block(base, &at, TEST_POSITIONS * TEST_HIDDEN, 4, 1 << 18, 0, &state);
+    m->embedding_norm = random_norm(base, &at, &state);
+    m->gelu_entries = 704;
+    m->gelu_table = random_block(base, &at, m->gelu_entries, 4, 1 << 30, 0, &state);
+    Layer *layers = (Layer *)(base + (m->layer_table = (int32_t)reserve(&at, TEST_LAYERS * sizeof(Layer))));
+    for (int l = 0; l < TEST_LAYERS; l++) { /* one statement each: initialisers have no order */
+        layers[l].qkv = random_linear(base, &at, TEST_HIDDEN, 3 * TEST_HIDDEN, &state);
+        layers[l].attention_output = random_linear(base, &at, TEST_HIDDEN, TEST_HIDDEN, &state);
+        layers[l].up = random_linear(base, &at, TEST_HIDDEN, TEST_WIDE, &state);
+        layers[l].down = random_linear(base, &at, TEST_WIDE, TEST_HIDDEN, &state);
+        layers[l].attention_norm = random_norm(base, &at, &state);
+        layers[l].output_norm = random_norm(base, &at, &state);
+    }
+    int32_t rows = 0;
+    for (int t = 0; t < TEST_TEXTS; t++) rows += lengths[t];
+    Request q = {.model = where, .texts = TEST_TEXTS, .rows = rows, .lengths = (int64_t)(uintptr_t)lengths, .cell_count = TEST_CELLS};
+    q.words = where + random_block(base, &at, rows * TEST_HIDDEN, 2, 32767, 0, &state);
+    q.word_shifts = where + random_block(base, &at, rows, 4, 2, 3, &state);
+    q.weights = where + random_block(base, &at, rows, 4, 60, 61, &state);
+    q.cells = where + random_block(base, &at, TEST_CELLS * TEST_HIDDEN, 2, 4000, 0, &state);
+    int64_t outputs = at;
+    q.pooled = where + reserve(&at, TEST_TEXTS * TEST_HIDDEN * 2);
+    q.tokens = where + reserve(&at, rows * TEST_HIDDEN * 2);
+    q.slots = where + reserve(&at, TEST_TEXTS * TEST_CELLS * TEST_HIDDEN * 4);
+    int64_t end = at;
+    q.workspace = where + at;
+    uint64_t hash = 0xCBF29CE484222325;
+    for (int64_t i = outputs; i < end; i++) base[i] = 0;
+    for (int run = 0; run < 2; run++) {
+        q.want = WANT_POOLED | WANT_TOKENS | (run ? WANT_QUERY_SLOTS : WANT_DOCUMENT_SLOTS);
+        if (zenso_encode((int64_t)(uintptr_t)&q)) return 0;
+        for (int64_t i = outputs; i < end; i++) hash = (hash ^ (uint8_t)base[i]) * 0x100000001B3;
+    }
+    return (int64_t)hash;
 }

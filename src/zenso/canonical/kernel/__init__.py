@@ -1,0 +1,1 @@
+"""The kernel: its C source, the compiler call, and what the build leaves here."""

@@ -1,0 +1,148 @@
+"""The reference build of the kernel: WebAssembly, run by wasmtime."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import wasmtime
+from blake3 import blake3
+from numpy.typing import NDArray
+
+from zenso.canonical.artifact import Artifact
+from zenso.canonical.kernel_call import (
+    MAX_CELLS,
+    MAX_ROWS,
+    KernelInput,
+    KernelOutput,
+    Want,
+    aligned,
+    check_status,
+    collect,
+    output_sizes,
+    request,
+)
+from zenso.errors import IntegrityError, ModelError
+
+E = TypeVar("E")
+
+MODULE_PATH = Path(__file__).parent / "kernel" / "kernel.wasm"
+_PAGE = 65536
+
+
+@cache
+def kernel_bytes() -> bytes:
+    """Return the compiled module.
+
+    Raises
+    ------
+    IntegrityError
+        The package was installed without it.
+    """
+    try:
+        return MODULE_PATH.read_bytes()
+    except OSError as error:
+        message = f"the compiled kernel {MODULE_PATH} cannot be read ({error.strerror}); reinstall zenso"
+        raise IntegrityError(message) from error
+
+
+@cache
+def kernel_digest() -> bytes:
+    """BLAKE3 digest of the WebAssembly module, 32 bytes: the kernel's identity, whichever build runs."""
+    return blake3(kernel_bytes()).digest()
+
+
+@cache
+def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
+    config = wasmtime.Config()
+    config.wasm_simd = True
+    config.wasm_relaxed_simd = False  # its results may differ between processors
+    config.cranelift_opt_level = "speed"
+    engine = wasmtime.Engine(config)
+    return engine, wasmtime.Module(engine, kernel_bytes())
+
+
+class _Instance:
+    """An instance of the module and its memory."""
+
+    def __init__(self) -> None:
+        engine, module = _compiled()
+        self.store = wasmtime.Store(engine)
+        self._exports = wasmtime.Instance(self.store, module, []).exports(self.store)
+        self.memory = self.export("memory", wasmtime.Memory)
+        self.heap = aligned(int(self.export("__heap_base", wasmtime.Global).value(self.store)))
+
+    def export(self, name: str, kind: type[E]) -> E:
+        found = self._exports[name]
+        if not isinstance(found, kind):
+            message = f"the kernel {MODULE_PATH} exports no {kind.__name__} {name!r}; reinstall zenso"
+            raise IntegrityError(message)
+        return found
+
+    def call(self, name: str, *arguments: int) -> int:
+        return int(self.export(name, wasmtime.Func)(self.store, *arguments))
+
+    def reserve(self, end: int) -> None:
+        missing = end - self.memory.data_len(self.store)
+        if missing > 0:
+            self.memory.grow(self.store, -(-missing // _PAGE))
+
+    def address(self, offset: int) -> int:
+        pointer = ctypes.cast(self.memory.data_ptr(self.store), ctypes.c_void_p)
+        return (pointer.value or 0) + offset
+
+    def write(self, offset: int, array: NDArray[Any]) -> None:
+        data = np.ascontiguousarray(array)
+        ctypes.memmove(self.address(offset), data.ctypes.data, data.nbytes)
+
+
+@cache
+def kernel_version() -> int:
+    """Version of every result: a kernel that changes any output bit has a higher one."""
+    return _Instance().call("zenso_version")
+
+
+def self_test(room: int) -> int:
+    """Run the kernel's self-test in ``room`` bytes and return its hash."""
+    instance = _Instance()
+    instance.reserve(instance.heap + room)
+    return instance.call("zenso_self_test", instance.heap, room)
+
+
+class WasmKernel:
+    """One instance of the module, with a copy of the model in its memory. See ``Kernel``."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._instance = _Instance()
+        self._encode = self._instance.export("zenso_encode", wasmtime.Func)
+        self._model = self._instance.heap
+        self._workspace = aligned(self._model + len(artifact.kernel))
+        self._instance.reserve(self._workspace)
+        self._instance.write(self._model, artifact.kernel)
+        size = self._instance.call("zenso_workspace", self._model, MAX_ROWS, MAX_CELLS)
+        if size < 0:
+            message = f"{artifact.path} holds a model that this kernel does not run; delete it and it is built again"
+            raise ModelError(message)
+        self._buffers = self._workspace + aligned(size)
+
+    def run(self, call: KernelInput, want: Want) -> KernelOutput:
+        """Encode the texts of a call. See ``Kernel``."""
+        inputs = {name: getattr(call, name) for name in ("lengths", "words", "shifts", "weights", "cells")}
+        at: dict[str, int] = {}
+        end = self._buffers + aligned(14 * 8)
+        for name, size in ({name: array.nbytes for name, array in inputs.items()} | output_sizes(call)).items():
+            at[name] = end
+            end = aligned(end + size)
+        self._instance.reserve(end)
+        self._instance.write(self._buffers, request(self._model, self._workspace, at, call, want))
+        for name, array in inputs.items():
+            self._instance.write(at[name], array)
+        check_status(int(self._encode(self._instance.store, self._buffers)), call)
+
+        def read(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+            out = np.empty(shape, dtype=dtype)
+            ctypes.memmove(out.ctypes.data, self._instance.address(at[name]), out.nbytes)
+            return out
+
+        return collect(call, want, read)
