@@ -6,6 +6,7 @@ from zenso.canonical.encoder import CanonicalEncoder, Encoded, SlotRule
 from zenso.canonical.engine import engine_name
 from zenso.canonical.kernel_call import Want
 from zenso.canonical.provenance import ModelProvenance, model_hash
+from zenso.canonical.soft_float import normalise, quantise
 from zenso.canonical.tokenizer import well_formed
 from zenso.canonical.wasm_kernel import kernel_bytes, kernel_digest, kernel_version
 
@@ -22,6 +23,8 @@ __all__ = [
     "kernel_digest",
     "kernel_version",
     "model_hash",
+    "normalise",
     "open_artifact",
+    "quantise",
     "well_formed",
 ]

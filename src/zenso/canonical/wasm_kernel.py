@@ -63,8 +63,8 @@ def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
     return engine, wasmtime.Module(engine, kernel_bytes())
 
 
-class _Instance:
-    """An instance of the module and its memory."""
+class Instance:
+    """An instance of the module and its memory, which ends in free room from ``heap`` on."""
 
     def __init__(self) -> None:
         engine, module = _compiled()
@@ -74,6 +74,7 @@ class _Instance:
         self.heap = aligned(int(self.export("__heap_base", wasmtime.Global).value(self.store)))
 
     def export(self, name: str, kind: type[E]) -> E:
+        """Return an export of the module."""
         found = self._exports[name]
         if not isinstance(found, kind):
             message = f"the kernel {MODULE_PATH} exports no {kind.__name__} {name!r}; reinstall zenso"
@@ -81,31 +82,39 @@ class _Instance:
         return found
 
     def call(self, name: str, *arguments: int) -> int:
-        return int(self.export(name, wasmtime.Func)(self.store, *arguments))
+        """Call an entry point; one without a result gives 0."""
+        return int(self.export(name, wasmtime.Func)(self.store, *arguments) or 0)
 
     def reserve(self, end: int) -> None:
+        """Grow the memory to at least ``end`` bytes."""
         missing = end - self.memory.data_len(self.store)
         if missing > 0:
             self.memory.grow(self.store, -(-missing // _PAGE))
 
     def address(self, offset: int) -> int:
+        """Where an offset of the memory lies in this process; growing moves it."""
         pointer = ctypes.cast(self.memory.data_ptr(self.store), ctypes.c_void_p)
         return (pointer.value or 0) + offset
 
     def write(self, offset: int, array: NDArray[Any]) -> None:
+        """Copy an array into the memory."""
         data = np.ascontiguousarray(array)
         ctypes.memmove(self.address(offset), data.ctypes.data, data.nbytes)
+
+    def read(self, offset: int, out: NDArray[Any]) -> None:
+        """Fill an array from the memory."""
+        ctypes.memmove(out.ctypes.data, self.address(offset), out.nbytes)
 
 
 @cache
 def kernel_version() -> int:
     """Version of every result: a kernel that changes any output bit has a higher one."""
-    return _Instance().call("zenso_version")
+    return Instance().call("zenso_version")
 
 
 def self_test(room: int) -> int:
     """Run the kernel's self-test in ``room`` bytes and return its hash."""
-    instance = _Instance()
+    instance = Instance()
     instance.reserve(instance.heap + room)
     return instance.call("zenso_self_test", instance.heap, room)
 
@@ -114,7 +123,7 @@ class WasmKernel:
     """One instance of the module, with a copy of the model in its memory. See ``Kernel``."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self._instance = _Instance()
+        self._instance = Instance()
         self._encode = self._instance.export("zenso_encode", wasmtime.Func)
         self._model = self._instance.heap
         self._workspace = aligned(self._model + len(artifact.kernel))
@@ -142,7 +151,7 @@ class WasmKernel:
 
         def read(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
             out = np.empty(shape, dtype=dtype)
-            ctypes.memmove(out.ctypes.data, self._instance.address(at[name]), out.nbytes)
+            self._instance.read(at[name], out)
             return out
 
         return collect(call, want, read)

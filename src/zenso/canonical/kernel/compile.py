@@ -18,6 +18,9 @@ EXPORTS = (
     "zenso_processor",
     "zenso_workspace",
     "zenso_encode",
+    "zenso_soft_f64",
+    "zenso_normalise_f32",
+    "zenso_quantise_f32",
     "zenso_self_test",
     "__heap_base",
 )

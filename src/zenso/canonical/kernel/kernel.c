@@ -729,6 +729,229 @@ static void fill_slots(const Request *q, const int16_t *tokens, const int32_t *w
 }
 
 /* ---------------------------------------------------------------------------------------------------------------
+ * SoftF64: IEEE-754 binary64 in integers, rounding to nearest even, with subnormals, infinities and one NaN.
+ * For float vectors that come from elsewhere (CFS-010, sections 8 and 9).
+ * ------------------------------------------------------------------------------------------------------------- */
+
+typedef uint64_t F64; /* the bits of a binary64 number */
+
+#define F64_SIGN ((F64)1 << 63)
+#define F64_INFINITY ((F64)0x7FF << 52)
+#define F64_NAN ((F64)0x7FF8 << 48)
+#define F64_FRACTION (((F64)1 << 52) - 1)
+
+static inline uint64_t shift_right_sticky(uint64_t x, int n) { /* bits shifted out leave a 1 behind */
+    if (n == 0) return x;
+    return n < 64 ? (x >> n) | ((x << (64 - n)) != 0) : x != 0;
+}
+
+/* sign | significand * 2^(exponent - 1023 - 62), rounded; the significand is in [2^62, 2^63), its lowest bit sticky. */
+static F64 f64_round(F64 sign, int32_t exponent, uint64_t significand) {
+    if (exponent >= 2047) return sign | F64_INFINITY;
+    if (exponent < 1) {
+        significand = shift_right_sticky(significand, 1 - exponent);
+        exponent = 1;
+        if (significand < ((uint64_t)1 << 62)) exponent = 0;
+    }
+    uint64_t tail = significand & 0x3FF;
+    significand = (significand + 0x200) >> 10;
+    if (tail == 0x200) significand &= ~(uint64_t)1;
+    /* the leading bit, if there, adds 1 to the exponent; so does a carry, up to infinity */
+    return sign | (((F64)(exponent ? exponent - 1 : 0) << 52) + significand);
+}
+
+typedef struct {
+    F64 sign;
+    int32_t exponent;     /* biased */
+    uint64_t significand; /* in [2^52, 2^53), 0 for zero */
+} Unpacked;
+
+static Unpacked f64_unpack(F64 a) {
+    Unpacked u = {a & F64_SIGN, (int32_t)(a >> 52 & 0x7FF), a & F64_FRACTION};
+    if (u.exponent) {
+        u.significand |= (uint64_t)1 << 52;
+    } else if (u.significand) {
+        int shift = __builtin_clzll(u.significand) - 11;
+        u.significand <<= shift;
+        u.exponent = 1 - shift;
+    }
+    return u;
+}
+
+static inline int f64_is_nan(F64 a) { return (a & ~F64_SIGN) > F64_INFINITY; }
+static inline int f64_is_infinite(F64 a) { return (a & ~F64_SIGN) == F64_INFINITY; }
+
+static F64 f64_multiply(F64 a, F64 b) {
+    F64 sign = (a ^ b) & F64_SIGN;
+    if (f64_is_nan(a) || f64_is_nan(b)) return F64_NAN;
+    int zero = !(a & ~F64_SIGN) || !(b & ~F64_SIGN);
+    if (f64_is_infinite(a) || f64_is_infinite(b)) return zero ? F64_NAN : sign | F64_INFINITY;
+    if (zero) return sign;
+    Unpacked x = f64_unpack(a), y = f64_unpack(b);
+    Wide product = wide_product(x.significand << 10, y.significand << 11); /* in [2^125, 2^127) */
+    uint64_t significand = product.high | (product.low != 0);
+    int32_t exponent = x.exponent + y.exponent - 1023;
+    if (significand >> 62) exponent++;
+    else significand <<= 1;
+    return f64_round(sign, exponent, significand);
+}
+
+static F64 f64_add(F64 a, F64 b) {
+    if (f64_is_nan(a) || f64_is_nan(b)) return F64_NAN;
+    if (f64_is_infinite(a)) return f64_is_infinite(b) && a != b ? F64_NAN : a;
+    if (f64_is_infinite(b)) return b;
+    if ((a & ~F64_SIGN) < (b & ~F64_SIGN)) {
+        F64 swap = a;
+        a = b;
+        b = swap;
+    }
+    if (!(b & ~F64_SIGN)) return a & ~F64_SIGN ? a : a & b; /* -0 only from two of them */
+    Unpacked x = f64_unpack(a), y = f64_unpack(b);
+    uint64_t large = x.significand << 10, small = shift_right_sticky(y.significand << 10, x.exponent - y.exponent);
+    if (x.sign == y.sign) {
+        uint64_t sum = large + small;
+        int carry = (int)(sum >> 63);
+        return f64_round(x.sign, x.exponent + carry, shift_right_sticky(sum, carry));
+    }
+    uint64_t difference = large - small;
+    if (!difference) return 0;
+    int shift = __builtin_clzll(difference) - 1;
+    return f64_round(x.sign, x.exponent - shift, difference << shift);
+}
+
+static F64 f64_divide(F64 a, F64 b) {
+    F64 sign = (a ^ b) & F64_SIGN;
+    if (f64_is_nan(a) || f64_is_nan(b)) return F64_NAN;
+    if (f64_is_infinite(a)) return f64_is_infinite(b) ? F64_NAN : sign | F64_INFINITY;
+    if (f64_is_infinite(b)) return sign;
+    if (!(b & ~F64_SIGN)) return a & ~F64_SIGN ? sign | F64_INFINITY : F64_NAN;
+    if (!(a & ~F64_SIGN)) return sign;
+    Unpacked x = f64_unpack(a), y = f64_unpack(b);
+    int32_t exponent = x.exponent - y.exponent + 1023;
+    if (x.significand < y.significand) {
+        x.significand <<= 1;
+        exponent--;
+    }
+    uint64_t rest = x.significand, quotient = 0; /* 63 bits, the first of them 1 */
+    for (int bit = 0; bit < 63; bit++) {
+        int fits = rest >= y.significand;
+        if (fits) rest -= y.significand;
+        quotient = quotient << 1 | (uint64_t)fits;
+        rest <<= 1;
+    }
+    return f64_round(sign, exponent, quotient | (rest != 0));
+}
+
+static F64 f64_square_root(F64 a) {
+    if (f64_is_nan(a) || !(a & ~F64_SIGN)) return f64_is_nan(a) ? F64_NAN : a;
+    if (a & F64_SIGN) return F64_NAN;
+    if (f64_is_infinite(a)) return a;
+    Unpacked x = f64_unpack(a);
+    int32_t exponent = x.exponent - 1023;
+    if (exponent & 1) x.significand <<= 1;
+    exponent = (exponent - (exponent & 1)) / 2;
+    uint64_t root = 0, rest = 0; /* 55 bits of root from 27 pairs of bits and 28 pairs of zeros */
+    for (int pair = 54; pair >= 0; pair--) {
+        uint64_t bits = pair >= 28 ? x.significand >> (2 * (pair - 28)) & 3 : 0;
+        rest = rest << 2 | bits;
+        uint64_t trial = root << 2 | 1;
+        int fits = rest >= trial;
+        if (fits) rest -= trial;
+        root = root << 1 | (uint64_t)fits;
+    }
+    return f64_round(0, exponent + 1023, root << 8 | (rest != 0));
+}
+
+static F64 f64_from_f32(uint32_t a) {
+    F64 sign = (F64)(a >> 31) << 63;
+    uint32_t exponent = a >> 23 & 0xFF, fraction = a & 0x7FFFFF;
+    if (exponent == 0xFF) return fraction ? F64_NAN : sign | F64_INFINITY;
+    if (exponent) return sign | (F64)(exponent + 896) << 52 | (F64)fraction << 29;
+    if (!fraction) return sign;
+    int shift = __builtin_clz(fraction) - 8;
+    return sign | (F64)(897 - shift) << 52 | ((F64)(fraction << shift) << 29 & F64_FRACTION);
+}
+
+static uint32_t f64_to_f32(F64 a) {
+    uint32_t sign = (uint32_t)(a >> 32) & 0x80000000u;
+    if (f64_is_nan(a)) return 0x7FC00000u;
+    if (f64_is_infinite(a)) return sign | 0x7F800000u;
+    Unpacked x = f64_unpack(a);
+    int32_t exponent = x.exponent - 896;
+    if (!x.significand) return sign;
+    if (exponent >= 255) return sign | 0x7F800000u;
+    uint64_t significand = x.significand;
+    if (exponent < 1) {
+        significand = shift_right_sticky(significand, 1 - exponent);
+        exponent = 0;
+    }
+    uint64_t tail = significand & 0x1FFFFFFF, rounded = (significand + 0x10000000) >> 29;
+    if (tail == 0x10000000) rounded &= ~(uint64_t)1;
+    return sign | (uint32_t)(((uint64_t)(exponent ? exponent - 1 : 0) << 23) + rounded);
+}
+
+enum { SOFT_ADD, SOFT_MULTIPLY, SOFT_DIVIDE, SOFT_SQUARE_ROOT, SOFT_FROM_F32, SOFT_TO_F32 };
+
+/* One operation on `count` pairs: uint64 bits in and out (binary32 in the low half); -1 for an unknown operation. */
+EXPORT("zenso_soft_f64") int32_t zenso_soft_f64(int64_t operation, int64_t a, int64_t b, int64_t out, int64_t count) {
+    const F64 *x = (const F64 *)(uintptr_t)a, *y = (const F64 *)(uintptr_t)b;
+    F64 *to = (F64 *)(uintptr_t)out;
+    for (int64_t i = 0; i < count; i++) {
+        switch (operation) {
+        case SOFT_ADD: to[i] = f64_add(x[i], y[i]); break;
+        case SOFT_MULTIPLY: to[i] = f64_multiply(x[i], y[i]); break;
+        case SOFT_DIVIDE: to[i] = f64_divide(x[i], y[i]); break;
+        case SOFT_SQUARE_ROOT: to[i] = f64_square_root(x[i]); break;
+        case SOFT_FROM_F32: to[i] = f64_from_f32((uint32_t)x[i]); break;
+        case SOFT_TO_F32: to[i] = f64_to_f32(x[i]); break;
+        default: return -1;
+        }
+    }
+    return 0;
+}
+
+/* out = in / ||in||, binary32: squares added up in order, root and quotients in binary64, each rounded to binary32.
+ * A vector whose norm is zero is returned as it is. */
+EXPORT("zenso_normalise_f32") void zenso_normalise_f32(int64_t in, int64_t out, int64_t width) {
+    const uint32_t *x = (const uint32_t *)(uintptr_t)in;
+    uint32_t *to = (uint32_t *)(uintptr_t)out;
+    F64 sum = 0;
+    for (int64_t i = 0; i < width; i++) {
+        F64 v = f64_from_f32(x[i]);
+        sum = f64_add(sum, f64_multiply(v, v));
+    }
+    F64 norm = f64_square_root(sum);
+    for (int64_t i = 0; i < width; i++) to[i] = norm ? f64_to_f32(f64_divide(f64_from_f32(x[i]), norm)) : x[i];
+}
+
+#define DEAD_ZONE_BITS 16 /* a scaled value within 2^-16 of k + 1/2 goes to the smaller magnitude */
+
+/* out = 32767 * in, to the nearest integer except in the dead zone; beyond +-1 it saturates, NaN gives 0. */
+EXPORT("zenso_quantise_f32") void zenso_quantise_f32(int64_t in, int64_t out, int64_t width) {
+    const uint32_t *x = (const uint32_t *)(uintptr_t)in;
+    int16_t *to = (int16_t *)(uintptr_t)out;
+    for (int64_t i = 0; i < width; i++) {
+        Unpacked v = f64_unpack(f64_from_f32(x[i] & 0x7FFFFFFF));
+        int32_t magnitude = 0, exponent = v.exponent - 1023;
+        if (f64_is_nan(f64_from_f32(x[i]))) magnitude = 0;
+        else if (exponent >= 0) magnitude = 32767;
+        else if (exponent > -34) {
+            /* significand * 32767 * 2^(exponent - 52), cut to 24 fraction bits: exact enough for the dead zone, because
+             * a binary32 number has 24 significant bits and a sticky bit keeps what is cut */
+            Wide product = wide_product(v.significand, 32767);
+            uint64_t scaled = product.high << 12 | product.low >> 52; /* 2^52 units at exponent 0: integer part */
+            uint64_t fraction = product.low << 12;
+            int down = -exponent;
+            uint64_t whole = scaled >> down;
+            uint64_t rest = shift_right_sticky(fraction, down) | (down < 64 ? scaled << (64 - down) : 0);
+            const uint64_t half = (uint64_t)1 << 63, zone = (uint64_t)1 << (64 - DEAD_ZONE_BITS);
+            magnitude = (int32_t)(whole + (rest > half + zone));
+        }
+        to[i] = (int16_t)(x[i] >> 31 ? -magnitude : magnitude);
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------------------------
  * Entry points
  * ------------------------------------------------------------------------------------------------------------- */
 
