@@ -1,13 +1,13 @@
 """Bit-exact inference: the integer kernel, the model artifact it reads, and what its results are made of."""
 
 from zenso.canonical.artifact import Artifact, open_artifact
-from zenso.canonical.artifact_builder import build_artifact
-from zenso.canonical.encoder import CanonicalEncoder, Encoded, SlotRule
+from zenso.canonical.artifact_builder import ModelSpec, build_artifact
+from zenso.canonical.encoder import CanonicalEncoder, Encoded, Role, SlotRule
 from zenso.canonical.engine import engine_name
 from zenso.canonical.kernel_call import Want
 from zenso.canonical.provenance import ModelProvenance, model_hash
 from zenso.canonical.soft_float import normalise, quantise
-from zenso.canonical.tokenizer import well_formed
+from zenso.canonical.tokenizer import check_texts, well_formed
 from zenso.canonical.wasm_kernel import kernel_bytes, kernel_digest, kernel_version
 
 __all__ = [
@@ -15,9 +15,12 @@ __all__ = [
     "CanonicalEncoder",
     "Encoded",
     "ModelProvenance",
+    "ModelSpec",
+    "Role",
     "SlotRule",
     "Want",
     "build_artifact",
+    "check_texts",
     "engine_name",
     "kernel_bytes",
     "kernel_digest",

