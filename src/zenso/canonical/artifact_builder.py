@@ -35,6 +35,16 @@ _HEADER_WORDS = 17  # struct Model
 _LAYER_WORDS = 4 * 6 + 2 * 2  # struct Layer
 _ALIGNMENT = 64
 _LOG2_E = 1.4426950408889634
+_NUMBERS = (  # of the configuration, that the kernel's image depends on
+    "hidden_size",
+    "intermediate_size",
+    "layer_norm_eps",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "type_vocab_size",
+    "vocab_size",
+)
 
 
 class _KernelImage:
@@ -91,14 +101,18 @@ class _Weights:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        config: dict[str, Any] = dict(json.loads((folder / "config.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         message = f"cannot read {folder / 'config.json'}: {error}; fetch the model again"
         raise ModelError(message) from error
     expected = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
     for key, value in expected.items():
         if config.get(key, value) != value:
             message = f"{folder / 'config.json'} says {key} = {config[key]!r}; the kernel runs {value!r}"
+            raise ModelError(message)
+    for key in _NUMBERS:
+        if not isinstance(config.get(key), int | float):
+            message = f"{folder / 'config.json'} says {key} = {config.get(key)!r}, not a number; fetch the model again"
             raise ModelError(message)
     return config
 
@@ -211,7 +225,11 @@ def build_artifact(
     words, shifts = integer_rows(
         weights.get("embeddings.word_embeddings.weight", config["vocab_size"], config["hidden_size"]), "word embeddings"
     )
-    tokenizer = (folder / "tokenizer.json").read_bytes()
+    try:
+        tokenizer = (folder / "tokenizer.json").read_bytes()
+    except OSError as error:
+        message = f"cannot read {folder / 'tokenizer.json'}: {error}; fetch the model again"
+        raise ModelError(message) from error
     header = {
         "model_id": model_id,
         "hidden": config["hidden_size"],
