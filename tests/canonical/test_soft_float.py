@@ -100,7 +100,9 @@ def test_conversions_equal_hardware_bit_for_bit():
 
 
 @given(
-    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-1e15, max_value=1e15), min_size=1)
+    st.lists(
+        st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**50), max_value=2.0**50), min_size=1
+    )
 )
 def test_normalise_is_the_documents_formula(values):
     vector = np.array(values, np.float32)

@@ -19,7 +19,8 @@ from zenso.errors import InputError
 
 PLANES = 4
 _WORDS = SLOT_BYTES // 8  # 64-bit words in a slot
-_HEADER_WORDS = 1  # a row of the word matrix starts with the header, padded to 8 bytes
+# A step is at most 384 * 2^40 / 16 < 2^45, and 20 slots of 384 multiples of at most 15 steps stay below 2^62.
+_MAX_MAGNITUDE = 1 << 40
 _SIGN_TO_DIRECTION = float(np.sqrt(np.pi / 2))  # a Gaussian coordinate is this much longer than the mean of its size
 
 
@@ -43,17 +44,21 @@ def prepare_query(slots: NDArray[np.integer], weight: int) -> SlotQuery:
     Parameters
     ----------
     slots : integers, shape (20, 384)
-        Sums of token directions (scale 32767 times weight).
+        Sums of token directions (scale 32767 times weight), at most 2^40.
     weight : int
         Sum of the weights of all directions that went into the slots.
 
     Raises
     ------
     InputError
-        The shape is another, or all slots are zero.
+        The shape is another, all slots are zero, or a magnitude is above 2^40.
     """
-    if slots.shape != (SLOTS, SLOT_WIDTH):
-        message = f"query slots must have shape ({SLOTS}, {SLOT_WIDTH}), not {slots.shape}"
+    if slots.shape != (SLOTS, SLOT_WIDTH) or not np.issubdtype(slots.dtype, np.integer):
+        message = f"query slots must be integers of shape ({SLOTS}, {SLOT_WIDTH}), not {slots.dtype} {slots.shape}"
+        raise InputError(message)
+    peak = max(-int(slots.min()), int(slots.max()))
+    if peak > _MAX_MAGNITUDE:
+        message = f"query slots hold a magnitude of {peak}; at most 2^40 can be scored exactly"
         raise InputError(message)
     active = np.flatnonzero(np.any(slots != 0, axis=1))
     if not len(active) or weight < 1:
@@ -61,8 +66,8 @@ def prepare_query(slots: NDArray[np.integer], weight: int) -> SlotQuery:
         raise InputError(message)
     rotated = rotate(slots[active].astype(np.int64))
     levels = (1 << PLANES) - 1
-    peak = np.abs(rotated).max(axis=1, keepdims=True)
-    steps = np.maximum(1, -(-peak // (levels + 1)))
+    peaks = np.abs(rotated).max(axis=1, keepdims=True)
+    steps = np.maximum(1, -(-peaks // (levels + 1)))
     index = np.clip((rotated // steps + (levels + 1)) >> 1, 0, levels)  # odd multiple 2 * index - levels
     bits = (index[:, None, :] >> np.arange(PLANES)[None, :, None]) & 1
     planes = np.packbits(bits.astype(np.uint8), axis=2, bitorder="little").view(np.uint64)

@@ -1,7 +1,7 @@
 """Where each supported architecture keeps what the kernel needs: names of tensors, offsets, biases.
 
-BERT (MiniLM, BGE-small, E5-small), XLM-RoBERTa (BGE-M3) and MPNet are the same encoder to the kernel. They differ in how
-their files name the parts, where positions begin, and whether attention has a bias for relative positions.
+BERT (MiniLM, BGE-small, E5-small), XLM-RoBERTa (BGE-M3) and MPNet are the same encoder to the kernel. They differ in
+how their files name the parts, where positions begin, and whether attention has a bias for relative positions.
 """
 
 import json

@@ -31,6 +31,7 @@ FORMAT_VERSION = 1
 _ALIGNMENT = 4096
 _MAX_HEADER = 1 << 20
 SECTIONS = ("kernel", "words", "shifts", "tokenizer")
+_MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)  # what a header from elsewhere may cause
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,9 @@ def _read_header(path: Path, data: memoryview) -> tuple[dict[str, Any], int]:
     try:
         header = json.loads(bytes(data[16 : 16 + length]))
         config, sections = header["config"], header["sections"]
-        if set(sections) != set(SECTIONS) or not isinstance(config, dict):
+        if not isinstance(sections, dict) or set(sections) != set(SECTIONS) or not isinstance(config, dict):
             raise _damaged(path, f"has sections {sorted(sections)}")
-    except (ValueError, TypeError, KeyError) as error:
+    except _MALFORMED as error:
         raise _damaged(path, "has a header that cannot be read") from error
     return header, -(-(16 + length) // _ALIGNMENT) * _ALIGNMENT
 
@@ -118,7 +119,7 @@ def _sections(path: Path, header: dict[str, Any], base: int, data: memoryview) -
     for name, entry in header["sections"].items():
         try:
             start, length, expected = base + int(entry["offset"]), int(entry["length"]), str(entry["blake3"])
-        except (ValueError, TypeError, KeyError) as error:
+        except _MALFORMED as error:
             raise _damaged(path, f"has a section {name!r} that cannot be read") from error
         if start < base or length < 0 or start + length > len(data):
             raise _damaged(path, f"is truncated: section {name!r} ends at byte {start + length} of {len(data)}")
@@ -155,9 +156,11 @@ def open_artifact(path: Path, *, expected_digest: bytes | None = None) -> Artifa
     config = header["config"]
     try:
         hidden, vocabulary = int(config["hidden"]), int(config["vocabulary"])
+        if min(hidden, vocabulary) < 1:  # numpy would choose a size for -1
+            raise _damaged(path, "has tables of the wrong shape")
         words = np.frombuffer(views["words"], dtype="<i2").reshape(vocabulary, hidden)
         shifts = np.frombuffer(views["shifts"], dtype=np.uint8).reshape(vocabulary)
-    except (ValueError, TypeError, KeyError) as error:
+    except _MALFORMED as error:
         raise _damaged(path, "has tables of the wrong shape") from error
     kernel = np.frombuffer(views["kernel"], dtype=np.uint8)
     return Artifact(path, digest, config, kernel, words, shifts, bytes(views["tokenizer"]))

@@ -80,7 +80,9 @@ def request(model: int, workspace: int, at: dict[str, int], call: KernelInput, w
 def check_status(status: int, call: KernelInput) -> None:
     """Raise ModelError unless the kernel said that all went well."""
     if status:
-        message = f"the kernel refused a batch of {len(call.lengths)} texts and {len(call.words)} tokens ({status})"
+        message = (
+            f"the kernel refused a batch of {len(call.lengths)} texts and {len(call.words)} tokens (status {status})"
+        )
         raise ModelError(message)
 
 

@@ -34,8 +34,11 @@ def check_texts(texts: Sequence[str]) -> None:
         if not isinstance(text, str):
             message = f"text {index} is {type(text).__name__}, not str; decode bytes before you embed them"
             raise InputError(message)
-        if not text.strip():
-            message = f"text {index} is empty or only white space; leave it out, there is nothing to embed"
+        if not text[:MAX_CHARACTERS].strip():
+            what = "begins with" if text.strip() else "is empty or"
+            message = (
+                f"text {index} {what} only white space (the first {MAX_CHARACTERS} characters count); leave it out"
+            )
             raise InputError(message)
 
 

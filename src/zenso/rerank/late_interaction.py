@@ -36,7 +36,7 @@ def late_interaction(query: TokenStates, candidate: TokenStates) -> float:
     Returns
     -------
     float
-        Weighted mean of cosines, -1 to 1.
+        Weighted mean of cosines. Token directions are rounded, so a text and itself may pass 1 by about .0001.
     """
     weight = int(query.weights.sum())
     tokens = int(_weighted_max_sim(query.tokens, query.weights, candidate.tokens))

@@ -26,7 +26,7 @@ class RerankResult:
     """A candidate and its score."""
 
     index: int  # position among the candidates given
-    score: float  # -1 to 1, larger is better
+    score: float  # -1 to 1 but for rounding, larger is better
     text: str
     candidate: Any  # the object that was given
 
@@ -74,11 +74,15 @@ class ZenReranker:
         Raises
         ------
         InputError
-            The query or a candidate is empty or no text, or top_n is below 1.
+            The query or a candidate is empty or no text, the candidates are one str, or top_n is below 1.
         """
         if top_n is not None and top_n < 1:
             message = f"top_n is {top_n}; ask for at least 1, or leave it out for all"
             raise InputError(message)
+        if isinstance(candidates, str):
+            message = "candidates is one str; give a list of them"
+            raise InputError(message)
+        _check_query(query)
         texts = [_text_of(index, candidate) for index, candidate in enumerate(candidates)]
         asked = self.encoder.encode_tokens([query])[0]
         scores: list[float] = []
@@ -89,6 +93,15 @@ class ZenReranker:
                 on_progress(len(part))
         order = sorted(range(len(texts)), key=lambda index: (-scores[index], index))[:top_n]
         return [RerankResult(index, scores[index], texts[index], candidates[index]) for index in order]
+
+
+def _check_query(query: str) -> None:
+    if not isinstance(query, str):
+        message = f"the query is {type(query).__name__}; give a str"
+        raise InputError(message)
+    if not query.strip():
+        message = "the query is empty or only white space; give some text"
+        raise InputError(message)
 
 
 def _text_of(index: int, candidate: str | HasText) -> str:

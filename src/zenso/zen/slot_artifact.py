@@ -55,7 +55,12 @@ def load_slot_artifact(model: str) -> SlotArtifact:
     except (SafetensorError, KeyError) as error:
         message = f"the slot artifact {path} is damaged ({error}); reinstall zenso"
         raise IntegrityError(message) from error
-    if cells.dtype != np.int16 or cells.ndim != 2 or len(cells) != CELLS or weights.dtype != np.uint8:
+    if cells.dtype != np.int16 or cells.ndim != 2 or len(cells) != CELLS:
         message = f"the slot artifact {path} has cells {cells.dtype} {cells.shape}; reinstall zenso"
+        raise IntegrityError(message)
+    if weights.dtype != np.uint8 or weights.ndim != 1 or not weights.all():
+        message = (
+            f"the slot artifact {path} has token weights {weights.dtype} {weights.shape} or a zero; reinstall zenso"
+        )
         raise IntegrityError(message)
     return SlotArtifact(cells, weights.astype(np.int32), blake3(data).digest())

@@ -680,10 +680,14 @@ static void normalise_exact(const int64_t *v, int width, int16_t *out) {
         squares.high += square.high + (squares.low < square.low);
         peak |= a;
     }
+    if (!peak) {
+        for (int i = 0; i < width; i++) out[i] = 0;
+        return;
+    }
     int cut = peak >> 26 ? 38 - __builtin_clzll(peak) : 0;
     uint64_t small = 0;
     for (int i = 0; i < width; i++) small += (uint64_t)((v[i] >> cut) * (v[i] >> cut));
-    InverseRoot inverse = inverse_root(small ? small : 1);
+    InverseRoot inverse = inverse_root(small);
     for (int i = 0; i < width; i++) {
         uint64_t a = (uint64_t)(v[i] < 0 ? -v[i] : v[i]);
         Wide target = wide_product(32767 * a, 32767 * a);

@@ -1,0 +1,109 @@
+import shutil
+
+import numpy as np
+import pytest
+from blake3 import blake3
+from safetensors.numpy import load_file, save_file
+
+from zenso.errors import IntegrityError, ModelError
+from zenso.models import CATALOGUE
+from zenso.zen import slot_artifact
+from zenso.zen.slot_artifact import DATA, load_slot_artifact
+
+MODEL = "all-MiniLM-L6-v2"
+FILE = f"{MODEL}.safetensors"
+# Another file gives every embedding other bits: stored codes would have to be made again.
+DIGEST = "6b2616d927f8c5d9bc0c7e386611eead6cd342adf03db409a185204178b1e63b"
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A copy of the package's data that may be damaged."""
+    copy = tmp_path / "data"
+    shutil.copytree(DATA, copy)
+    monkeypatch.setattr(slot_artifact, "DATA", copy)
+    return copy
+
+
+def test_shipped_artifact():
+    artifact = load_slot_artifact(MODEL)
+    assert artifact.digest == blake3((DATA / FILE).read_bytes()).digest()
+    assert artifact.digest.hex() == DIGEST
+    assert (artifact.cells.shape, artifact.cells.dtype) == ((19, 384), np.int16)
+    assert (artifact.token_weights.shape, artifact.token_weights.dtype) == ((30522,), np.int32)
+    assert artifact.token_weights.min() >= 1
+    assert artifact.token_weights.max() <= 255
+
+
+def test_cells_are_distinct_directions():
+    cells = load_slot_artifact(MODEL).cells.astype(np.int64)
+    lengths = np.sqrt((cells**2).sum(axis=1))
+    assert np.abs(lengths - 32767).max() < np.sqrt(384) / 2  # half a unit a coordinate
+    products = cells @ cells.T
+    assert (products.argmax(axis=1) == np.arange(19)).all()
+    assert products[~np.eye(19, dtype=bool)].max() < 0.9 * 32767**2
+
+
+def test_a_256_token_query_cannot_overflow_the_kernel():
+    weights = load_slot_artifact(MODEL).token_weights
+    assert 256 * int(weights.max()) < 2**16
+
+
+def test_common_words_weigh_less_than_rare_ones(encoder):
+    weights = load_slot_artifact(MODEL).token_weights
+    vocabulary = encoder.splitting_tokenizer.get_vocab()
+    assert weights[vocabulary["the"]] < weights[vocabulary["music"]] < weights[vocabulary["chromosome"]]
+
+
+def test_every_artifact_belongs_to_a_model_of_the_catalogue():
+    shipped = {path.stem for path in DATA.glob("*.safetensors")}
+    assert MODEL in shipped
+    assert shipped <= {entry.name for entry in CATALOGUE}
+    for name in shipped:
+        load_slot_artifact(name)
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "../zen", ""])
+def test_unknown_model_is_told_what_is_shipped(name):
+    with pytest.raises(ModelError, match=f"{name!r}; there is one for {MODEL}"):
+        load_slot_artifact(name)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 20_000])
+def test_truncated_file(data, kept):
+    path = data / FILE
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(IntegrityError, match=r"damaged.*reinstall zenso"):
+        load_slot_artifact(MODEL)
+
+
+def test_file_that_is_something_else(data):
+    (data / FILE).write_bytes(b"<!DOCTYPE html>" * 1000)
+    with pytest.raises(IntegrityError, match="damaged"):
+        load_slot_artifact(MODEL)
+
+
+@pytest.mark.parametrize("missing", ["cells", "token_weights"])
+def test_tensor_is_missing(data, missing):
+    tensors = load_file(data / FILE)
+    del tensors[missing]
+    save_file(tensors, data / FILE)
+    with pytest.raises(IntegrityError, match=missing):
+        load_slot_artifact(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("cells", np.zeros((18, 384), np.int16)),
+        ("cells", np.zeros((19, 384), np.float32)),
+        ("cells", np.zeros(19, np.int16)),
+        ("token_weights", np.ones(30522, np.int32)),
+        ("token_weights", np.ones((2, 15261), np.uint8)),
+        ("token_weights", np.zeros(30522, np.uint8)),
+    ],
+)
+def test_tensor_of_another_kind(data, name, tensor):
+    save_file(load_file(data / FILE) | {name: tensor}, data / FILE)
+    with pytest.raises(IntegrityError, match="reinstall zenso"):
+        load_slot_artifact(MODEL)
