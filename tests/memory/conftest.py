@@ -22,6 +22,7 @@ class CachingEncoder:
         self._documents = {}
         self._queries = {}
         self.provenance = encoder.provenance
+        self.splitting_tokenizer = encoder.splitting_tokenizer
         self.encoded = []
 
     def encode_documents(self, texts, on_progress=None):

@@ -21,6 +21,7 @@ def test_public_names():
         "Metadata",
         "MetadataValue",
         "Source",
+        "SourceUpdate",
         "UnknownIdError",
     ]
 

@@ -1,7 +1,7 @@
 import pytest
 
 from zenso.errors import InputError
-from zenso.memory import Memory, Source
+from zenso.memory import Memory, Source, SourceUpdate
 
 
 def test_a_source_is_replaced_as_a_whole(memory, encoder):
@@ -67,3 +67,35 @@ def test_a_document_of_a_source_that_is_added_by_hand_leaves_it(memory):
     assert memory[document_id].source is None
     assert memory.remove_source("a.txt") == 0
     assert document_id in memory
+
+
+def test_several_sources_are_replaced_together_or_not_at_all(memory, encoder):
+    encoder.encoded.clear()
+    updates = [SourceUpdate("a.txt", "v1", ["one", "two"], {"n": 1}), SourceUpdate("b.txt", "v1", ["two", "three"])]
+    done = []
+    ids = memory.replace_sources(updates, on_progress=done.append)
+    assert [len(part) for part in ids] == [2, 2]
+    assert encoder.encoded == ["one", "two", "three"]
+    assert sum(done) == 4
+    assert memory.sources() == [Source("a.txt", "v1", 2), Source("b.txt", "v1", 2)]
+    assert memory.replace_sources([]) == []
+    for bad, message in ((SourceUpdate("b.txt", "v2", [""]), "empty"), (SourceUpdate("a.txt", "v3", []), "twice")):
+        with pytest.raises(InputError, match=message):
+            memory.replace_sources([SourceUpdate("a.txt", "v2", ["four"]), bad])
+    assert memory.sources() == [Source("a.txt", "v1", 2), Source("b.txt", "v1", 2)]
+
+
+def test_an_encoder_can_be_loaded_when_it_is_needed(folder, encoder):
+    loaded = []
+
+    def load():
+        loaded.append(1)
+        return encoder
+
+    with Memory.open(folder, encoder=load) as memory:
+        assert memory.search("anything") == []
+        assert not loaded
+        memory.add(["one", "two"])
+        memory.add("three")
+        assert memory.encoder is encoder
+    assert loaded == [1]

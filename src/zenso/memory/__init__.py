@@ -4,9 +4,19 @@
 checked, memory-mapped segment files that can be rebuilt from it at any time.
 """
 
-from zenso.memory.documents import Document, Hit, UnknownIdError
+from zenso.memory.documents import Document, Hit, SourceUpdate, UnknownIdError
 from zenso.memory.memory import Memory, MemoryInfo
 from zenso.memory.metadata import Metadata, MetadataValue
 from zenso.memory.store import Source
 
-__all__ = ["Document", "Hit", "Memory", "MemoryInfo", "Metadata", "MetadataValue", "Source", "UnknownIdError"]
+__all__ = [
+    "Document",
+    "Hit",
+    "Memory",
+    "MemoryInfo",
+    "Metadata",
+    "MetadataValue",
+    "Source",
+    "SourceUpdate",
+    "UnknownIdError",
+]

@@ -35,6 +35,16 @@ class Hit:
     metadata: Metadata
 
 
+@dataclass(frozen=True, slots=True)
+class SourceUpdate:
+    """The texts that a source shall have from now on, in order; ``metadata`` as for ``Memory.add``."""
+
+    path: str
+    fingerprint: str
+    texts: Sequence[str]
+    metadata: Mapping[str, object] | Sequence[Mapping[str, object] | None] | None = None
+
+
 class UnknownIdError(InputError, KeyError):
     """``memory[id]`` was asked for an id that the memory does not hold."""
 

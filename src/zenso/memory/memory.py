@@ -19,6 +19,7 @@ from zenso.memory.documents import (
     Document,
     Entry,
     Hit,
+    SourceUpdate,
     UnknownIdError,
     check_id,
     check_ids,
@@ -71,10 +72,11 @@ class Memory:
     Insertion order is the order of iteration: a document whose text is replaced counts as new.
     """
 
-    def __init__(self, database: Database, model: str, encoder: "ZenEncoder | None") -> None:
+    def __init__(self, database: Database, model: str, load: "Callable[[], ZenEncoder] | None") -> None:
         self._database = database
         self._model = model
-        self._encoder = encoder
+        self._load = load
+        self._encoder: ZenEncoder | None = None
         self._loading = threading.Lock()
         self._matrix = Matrix(database.folder)
         self._changed = False
@@ -87,19 +89,21 @@ class Memory:
         *,
         model: str = DEFAULT_MODEL,
         read_only: bool = False,
-        encoder: "ZenEncoder | None" = None,
+        encoder: "ZenEncoder | Callable[[], ZenEncoder] | None" = None,
     ) -> Self:
         """Open the memory in a folder, made with its parents when missing.
 
         The model is loaded when it is first needed, by adding or searching. With ``read_only`` nothing is ever
-        written; a folder without write permission can be opened either way. ``encoder`` takes the model's place.
+        written; a folder without write permission can be opened either way. ``encoder`` takes the model's place: a
+        loaded one, or a function without arguments that loads it when it is needed.
 
         Raises
         ------
         StorageError
             If the folder cannot be used, holds something else, or was made by a newer version.
         """
-        return cls(Database(Path(path), read_only=read_only), model, encoder)
+        load = encoder if encoder is None or callable(encoder) else lambda: encoder
+        return cls(Database(Path(path), read_only=read_only), model, load)
 
     def close(self) -> None:
         """Close the memory; closing it again does nothing."""
@@ -125,6 +129,25 @@ class Memory:
     def path(self) -> Path:
         """The folder."""
         return self._database.folder
+
+    @property
+    def encoder(self) -> "ZenEncoder":
+        """The encoder of the memory's model, loaded when first asked for.
+
+        Raises
+        ------
+        ModelError
+            The model is unknown or cannot be fetched.
+        """
+        with self._loading:
+            if self._encoder is None:
+                if self._load is None:
+                    from zenso.zen import load_encoder  # noqa: PLC0415 - reading and deleting need no model
+
+                    self._encoder = load_encoder(self._model)
+                else:
+                    self._encoder = self._load()
+            return self._encoder
 
     # --- changing -----------------------------------------------------------------------------------------------
 
@@ -193,12 +216,34 @@ class Memory:
         InputError, ModelError, StorageError
             As ``add``.
         """
-        source = source_bytes(path)
-        if not isinstance(fingerprint, str):
-            raise InputError(f"the fingerprint of {path!r} is of type {type(fingerprint).__name__}; give a str")
-        given = source_entries(source, texts, metadata)
-        self._put(given, on_progress, source=(source, fingerprint))
-        return [entry.id for entry in given]
+        given = self.replace_sources([SourceUpdate(path, fingerprint, texts, metadata)], on_progress=on_progress)
+        return given[0]
+
+    def replace_sources(
+        self, updates: Sequence[SourceUpdate], *, on_progress: Progress | None = None
+    ) -> list[list[str]]:
+        """Do ``replace_source`` for several sources in one transaction, and return the ids of each.
+
+        Their texts are embedded together, which keeps every processor busy where the sources are small.
+
+        Raises
+        ------
+        InputError, ModelError, StorageError
+            As ``add``; then none of the sources has changed.
+        """
+        sources: dict[bytes, str] = {}
+        given: list[list[Entry]] = []
+        for update in updates:
+            source = source_bytes(update.path)
+            if not isinstance(update.fingerprint, str):
+                kind = type(update.fingerprint).__name__
+                raise InputError(f"the fingerprint of {update.path!r} is of type {kind}; give a str")
+            if source in sources:
+                raise InputError(f"the source {update.path!r} is given twice; give each once")
+            sources[source] = update.fingerprint
+            given.append(source_entries(source, update.texts, update.metadata))
+        self._put([entry for entries_of_source in given for entry in entries_of_source], on_progress, sources)
+        return [[entry.id for entry in entries_of_source] for entries_of_source in given]
 
     def remove_source(self, path: str) -> int:
         """Forget a source with its documents and return how many documents it had."""
@@ -231,7 +276,7 @@ class Memory:
         with self._database.read() as connection:
             if store.stored_provenance(connection) is None:
                 return []  # nothing to search, so no model to load
-        encoder = self._loaded_encoder()
+        encoder = self.encoder
         prepared = encoder.encode_query(checked).prepare()
         while True:
             with self._database.read() as connection:
@@ -311,11 +356,14 @@ class Memory:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _put(
-        self, batch: list[Entry], on_progress: Progress | None, *, source: tuple[bytes, str] | None = None
+        self, batch: list[Entry], on_progress: Progress | None, sources: Mapping[bytes, str] | None = None
     ) -> None:
-        """Embed what is new in a batch, outside of any transaction, then store the batch in one."""
+        """Embed what is new in a batch, outside of any transaction, then store the batch in one.
+
+        ``sources`` are those that the batch replaces as a whole, with their fingerprints.
+        """
         self._database.require_writable()
-        encoder = self._loaded_encoder()
+        encoder = self.encoder
         with self._database.read() as connection:
             store.check_provenance(connection, encoder.provenance, self.path)
             known = store.known_embeddings(connection, batch)
@@ -323,19 +371,11 @@ class Memory:
         with self._database.write() as connection:
             store.check_provenance(connection, encoder.provenance, self.path)
             store.begin_change(connection)
-            if source is not None:
-                store.set_source(connection, *source)
+            for source, fingerprint in (sources or {}).items():
+                store.set_source(connection, source, fingerprint)
             store.put(connection, batch, embeddings, store.provenance_id(connection, encoder.provenance))
         self._changed = True
         tidy(self._database, self._matrix.take_damaged(), closing=False)
-
-    def _loaded_encoder(self) -> "ZenEncoder":
-        with self._loading:
-            if self._encoder is None:
-                from zenso.zen import load_encoder  # noqa: PLC0415 - reading and deleting need no model
-
-                self._encoder = load_encoder(self._model)
-            return self._encoder
 
 
 def _batches(given: list[Entry]) -> Iterator[list[Entry]]:

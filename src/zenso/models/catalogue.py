@@ -95,7 +95,7 @@ CATALOGUE: tuple[ModelEntry, ...] = (
         name="all-mpnet-base-v2",
         model_id="sentence-transformers/all-mpnet-base-v2",
         licence="Apache-2.0",
-        description="English sentences and short passages; 12 layers, 768 dimensions, 256 tokens; vectors only so far",
+        description="English; 12 layers, 768 dimensions, 256 tokens; vectors only so far",
         files=(
             ModelFile("config.json", "d46a3e04ded82bba22528424480697d394eeda6a27484e08c5bb2bdf5906cfa0", 571),
             ModelFile(

@@ -4,7 +4,7 @@ import os
 import sys
 import sysconfig
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ from zenso.memory.ingest.docstrings.compiled import import_compiled, module_entr
 from zenso.memory.ingest.docstrings.entry import DocstringEntry, EntryKind
 from zenso.memory.ingest.docstrings.source import ModuleSource, parse_module
 
-__all__ = ["DocstringEntry", "EntryKind", "standard_library_docstrings"]
+__all__ = ["DocstringEntry", "EntryKind", "standard_library_docstrings", "standard_library_modules"]
 
 # Tests, applications and jokes that live in the library's folder but document nothing one would look for.
 _LEFT_OUT: Final = frozenset({"antigravity", "idlelib", "lib2to3", "pydoc_data", "test", "tests", "this", "turtledemo"})
@@ -32,11 +32,28 @@ def standard_library_docstrings() -> Iterator[DocstringEntry]:
     from a private one (``datetime.datetime`` from ``_datetime``) appears under the public module. Each name appears
     once; the order depends only on the Python installation.
     """
+    for _, entries in standard_library_modules():
+        yield from entries
+
+
+def standard_library_modules(only: Collection[str] | None = None) -> Iterator[tuple[str, list[DocstringEntry]]]:
+    """Yield the same module by module: the name of each, and its entries.
+
+    ``only`` are the modules to read, all by default; names the library does not have are passed over.
+    """
+    library = _Library()
     seen: set[str] = set()
-    for entry in _all_entries(_Library()):
-        if entry.name not in seen:
-            seen.add(entry.name)
-            yield entry
+    for module in library.public_modules():
+        name = _published_name(module)
+        if only is not None and name not in only:
+            continue
+        entries = []
+        for entry in _module_entries(library, module):
+            if entry.name not in seen:
+                seen.add(entry.name)
+                entries.append(entry)
+        if entries:
+            yield name, entries
 
 
 class _Library:
@@ -108,17 +125,16 @@ def _published_name(module: str) -> str:
     return _PUBLISHED.get(module, module)
 
 
-def _all_entries(library: _Library) -> Iterator[DocstringEntry]:
-    for name in library.public_modules():
-        source = library.source(name)
-        if source is None:
-            # A module in Python that cannot be parsed is left out rather than run.
-            yield from _compiled_entries(name) if library.is_compiled(name) else ()
-            continue
-        yield from source.entries
-        # Of a private module in C and its twin in Python the twin comes first: it names its parameters.
-        for taken in sorted(source.reexports, key=lambda taken: library.is_compiled(taken.module)):
-            yield from _reexported(library, taken.module, taken.names, _published_name(name))
+def _module_entries(library: _Library, name: str) -> Iterator[DocstringEntry]:
+    source = library.source(name)
+    if source is None:
+        # A module in Python that cannot be parsed is left out rather than run.
+        yield from _compiled_entries(name) if library.is_compiled(name) else ()
+        return
+    yield from source.entries
+    # Of a private module in C and its twin in Python the twin comes first: it names its parameters.
+    for taken in sorted(source.reexports, key=lambda taken: library.is_compiled(taken.module)):
+        yield from _reexported(library, taken.module, taken.names, _published_name(name))
 
 
 def _compiled_entries(name: str) -> Iterator[DocstringEntry]:
