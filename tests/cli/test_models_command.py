@@ -123,8 +123,8 @@ def test_json_keeps_any_text(capsys, monkeypatch):
 
 def test_bars_are_drawn_on_a_terminal_only():
     code = (
-        "from zenso.cli.models import _Reporter\nfrom zenso.models import Note, Transfer\n"
-        "with _Reporter() as tell:\n tell(Transfer('a [file].whl', 1_000_000, 2_000_000)); tell(Note('a [note]'))"
+        "from zenso.cli.progress import FetchReporter\nfrom zenso.models import Note, Transfer\n"
+        "with FetchReporter() as tell:\n tell(Transfer('a [file].whl', 1_000_000, 2_000_000)); tell(Note('a [note]'))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "TERM": "xterm"}
     command = [sys.executable, "-c", code]

@@ -2,32 +2,34 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from zenso import models
+from zenso.cli.options import AsJson
 from zenso.cli.output import fail, handle_errors, print_json
-from zenso.models import FileCheck, ModelEntry, Note, Transfer
+from zenso.cli.progress import FetchReporter
+
+if TYPE_CHECKING:
+    from zenso.models import FileCheck, ModelEntry
 
 models_app = typer.Typer(
     help="The models that Zenso knows: fetch them, and check what is on disk.", no_args_is_help=True
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Short name or full id of a model, as `list` shows them.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @models_app.command("list")
 @handle_errors()
 def list_models(*, as_json: AsJson = False) -> None:
     """List the known models and where they are on this machine."""
+    from zenso import models  # noqa: PLC0415 - `zenso --help` does not wait for it
+
     summaries = [_summary(entry) for entry in models.CATALOGUE]
     if as_json:
         print_json(summaries)
@@ -50,8 +52,10 @@ def fetch(
     as_json: AsJson = False,
 ) -> None:
     """Fetch a model into the cache, verifying every file."""
+    from zenso import models  # noqa: PLC0415 - `zenso --help` does not wait for it
+
     entry = models.lookup(name)
-    with _Reporter() as reporter:
+    with FetchReporter() as reporter:
         folder = models.fetch(entry, source, on_progress=reporter)
     if as_json:
         print_json({"name": entry.name, "model_id": entry.model_id, "folder": folder, "files": entry.files})
@@ -63,6 +67,8 @@ def fetch(
 @handle_errors()
 def show(name: Name, *, as_json: AsJson = False) -> None:
     """Show what the catalogue says about a model."""
+    from zenso import models  # noqa: PLC0415 - `zenso --help` does not wait for it
+
     entry = models.lookup(name)
     summary = _summary(entry)
     if as_json:
@@ -79,6 +85,8 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
 @handle_errors()
 def verify(name: Name, *, as_json: AsJson = False) -> None:
     """Hash a model's files on this machine anew and compare them with the catalogue."""
+    from zenso import models  # noqa: PLC0415 - `zenso --help` does not wait for it
+
     entry = models.lookup(name)
     checks = models.verify(entry)
     ok = all(check.ok for check in checks)
@@ -104,7 +112,7 @@ def verify(name: Name, *, as_json: AsJson = False) -> None:
         fail(f"{problems}. To get the right files, run: zenso models fetch {entry.name}")
 
 
-def _state(check: FileCheck) -> str:
+def _state(check: "FileCheck") -> str:
     if check.ok:
         return "ok"
     if check.damaged:
@@ -116,13 +124,15 @@ def _print_table(rows: Sequence[Sequence[str]], *headings: str) -> None:
     """Print rows as a table that folds long values, since a hash or path that is cut off is of no use."""
     table = Table(show_header=bool(headings), highlight=False)
     for index in range(len(rows[0])):
-        table.add_column(headings[index] if headings else "", overflow="fold")
+        table.add_column(headings[index] if headings else "", overflow="fold", no_wrap=index == 0)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     Console().print(table)
 
 
-def _summary(entry: ModelEntry) -> dict[str, Any]:
+def _summary(entry: "ModelEntry") -> dict[str, Any]:
+    from zenso import models  # noqa: PLC0415 - `zenso --help` does not wait for it
+
     folder = models.locate(entry)
     return {
         "name": entry.name,
@@ -133,30 +143,3 @@ def _summary(entry: ModelEntry) -> dict[str, Any]:
         "artifact_blake3": entry.artifact_blake3,
         "folder": None if folder is None else str(folder),
     }
-
-
-class _Reporter:
-    """Shows a fetch on standard error: bars where that is a terminal, notes as lines anywhere."""
-
-    def __init__(self) -> None:
-        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-        console = Console(stderr=True)
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self._bars: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def __call__(self, event: Transfer | Note) -> None:
-        if isinstance(event, Note):
-            self._progress.console.print(event.text, style="dim", markup=False, highlight=False, soft_wrap=True)
-            return
-        if event.what not in self._bars:
-            self._bars[event.what] = self._progress.add_task(escape(event.what), total=event.total)
-        self._progress.update(self._bars[event.what], completed=event.done, total=event.total)

@@ -16,14 +16,32 @@ EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
-def print_json(value: object) -> None:
-    """Print a value as JSON on standard output; dataclasses become objects, paths become strings."""
-    text = json.dumps(value, default=_plain, ensure_ascii=False, indent=2)
+# Control characters, which in a document may be a terminal's commands, become the pictures Unicode has for them.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
+_PICTURES |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD), **dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)}
+
+
+def printable(text: str) -> str:
+    """Return text that does nothing to a terminal and can be encoded: for whatever comes from files and arguments."""
+    return text.translate(_PICTURES)
+
+
+def note(message: str) -> None:
+    """Print one line on standard error."""
+    typer.echo(" ".join(printable(message).split()), err=True)
+
+
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """Print a value as JSON on standard output; dataclasses become objects, paths become strings.
+
+    Without ``indent`` it is one line.
+    """
+    text = json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         # A lone surrogate, or a terminal that is not UTF-8: escapes say the same in ASCII.
-        text = json.dumps(value, default=_plain, indent=2)
+        text = json.dumps(value, default=_plain, indent=indent)
     typer.echo(text)
 
 

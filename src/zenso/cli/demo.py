@@ -1,0 +1,183 @@
+"""`zenso demo`: a search over the documentation of the Python that runs it."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import zenso
+from zenso.cli.hits import print_hits
+from zenso.cli.options import AsJson, HitCount, Threads
+from zenso.cli.output import EXIT_ERROR, fail, handle_errors, note, print_json
+from zenso.cli.progress import IndexBar, encoder_loader
+from zenso.cli.search import answer, find
+from zenso.errors import ZensoError
+from zenso.memory.memory import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from zenso.memory import Memory
+    from zenso.memory.ingest import IndexProgress, IndexReport
+
+_INTRODUCTION = """\
+This searches the documentation of Python {version}'s standard library by meaning.
+Ask for something, such as: parse a date from a string. An empty line or Ctrl-D ends it."""
+
+
+@handle_errors()
+def demo(
+    query: Annotated[
+        str | None, typer.Option("--query", "-q", metavar="TEXT", help="Answer this and leave, instead of asking.")
+    ] = None,
+    k: HitCount = 5,
+    memory: Annotated[
+        Path | None,
+        typer.Option("--memory", "-m", metavar="FOLDER", help="Where to keep it.", show_default="in the user's cache"),
+    ] = None,
+    threads: Threads = None,
+    modules: Annotated[
+        str | None, typer.Option("--modules", metavar="NAMES", help="Only these, separated by commas.", hidden=True)
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Search the documentation of the Python that runs this, a few thousand docstrings.
+
+    The first run indexes them, which takes some minutes; a run that is ended goes on where it stopped. Without
+    --query it asks for queries while it is indexing; when standard input is no terminal, each line is one.
+    """
+    path = memory or _default_memory()
+    only = frozenset(modules.split(",")) if modules else None
+    with zenso.Memory.open(path, encoder=encoder_loader(threads)) as opened:
+        if query is not None:
+            with IndexBar("names") as bar:
+                _index(opened, only, bar)
+            _answer(opened, query, k, as_json=as_json, indent=2)
+        else:
+            _ask(opened, only, k, as_json=as_json)
+
+
+def _default_memory() -> Path:
+    import platformdirs  # noqa: PLC0415 - most commands do without
+
+    from zenso import models  # noqa: PLC0415
+
+    # Named after the model's artifact: another version of it gives other embeddings, which are never mixed.
+    artifact = models.lookup(DEFAULT_MODEL).artifact_blake3 or ""
+    return platformdirs.user_cache_path("zenso", appauthor=False) / f"demo-{artifact[:12]}"
+
+
+def _index(memory: "Memory", only: frozenset[str] | None, on_progress: "IndexBar | _Indexing") -> "IndexReport":
+    from zenso.memory.ingest import index_standard_library  # noqa: PLC0415 - `zenso --help` does not wait for it
+
+    return index_standard_library(memory, modules=only, on_progress=on_progress)
+
+
+def _answer(memory: "Memory", query: str, k: int, *, as_json: bool, indent: int | None = None) -> None:
+    began = time.monotonic()
+    hits = find(memory, query, k)
+    seconds = time.monotonic() - began
+    documents = len(memory)
+    if as_json:
+        print_json(answer(query, hits, documents, seconds), indent=indent)
+        return
+    print_hits(hits, query)
+    note(f"{1000 * seconds:.0f} ms over {documents:,} chunks" if hits else "nothing is indexed yet; ask again soon")
+
+
+def _ask(memory: "Memory", only: frozenset[str] | None, k: int, *, as_json: bool) -> None:
+    """Answer queries from standard input while a thread indexes."""
+    talks = sys.stdin.isatty() and not as_json
+    if talks:
+        typer.echo(_INTRODUCTION.format(version=sys.version.split()[0]))
+    # Loaded here and not in the thread, so that the bar of a first fetch does not run into the prompt.
+    encoder = memory.encoder
+    encoder.encode_query("warm up").prepare()
+    indexing = _Indexing(memory, only)
+    failed = False
+    with indexing:
+        if not talks:
+            indexing.wait()  # whoever asks from a file wants the same answers each time
+        for query in _queries(indexing) if talks else (line.rstrip("\n") for line in sys.stdin):
+            if not query.strip():
+                continue
+            try:
+                _answer(memory, query, k, as_json=as_json)
+            except ZensoError as error:
+                note(f"error: {error}")
+                failed = True
+    if indexing.error is not None:
+        fail(indexing.error)
+    if failed and not talks:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _queries(indexing: "_Indexing") -> Iterator[str]:
+    """Ask until an empty line or the end; the prompt tells how far indexing is."""
+    import readline  # noqa: F401, PLC0415 - gives input() a history and cursor keys
+
+    while True:
+        if indexing.error is not None:
+            return
+        try:
+            query = input(f"\n{indexing.state}query> ")
+        except EOFError:
+            typer.echo()
+            return
+        if not query.strip():
+            return
+        yield query
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: the user has asked enough
+    """Ends the indexing thread from inside its report of progress."""
+
+
+class _Indexing:
+    """Indexes the standard library in a thread of its own; leaving the block stops it, and the next run goes on."""
+
+    def __init__(self, memory: "Memory", only: frozenset[str] | None) -> None:
+        self.error: ZensoError | None = None
+        self._memory = memory
+        self._only = only
+        self._progress: IndexProgress | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="zenso-demo")
+
+    @property
+    def state(self) -> str:
+        """What the prompt says of it: nothing once it is done."""
+        if not self._thread.is_alive():
+            return ""
+        if self._progress is None:
+            return "(reading the library) "
+        return f"(indexed {self._progress.items:,} of {self._progress.total_items:,} names) "
+
+    def wait(self) -> None:
+        """Wait until everything is indexed."""
+        self._thread.join()
+
+    def __enter__(self) -> "_Indexing":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def __call__(self, event: "IndexProgress") -> None:
+        """Take note of progress, in the thread."""
+        self._progress = event
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _run(self) -> None:
+        try:
+            _index(self._memory, self._only, self)
+        except _Stopped:
+            pass
+        except ZensoError as error:
+            self.error = error

@@ -1,0 +1,106 @@
+"""`zenso embed`: canonical vectors and codes of texts."""
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zenso.cli.lines import Line, given_or_read
+from zenso.cli.options import AsJson, FromFile, Threads
+from zenso.cli.output import handle_errors, print_json, printable
+from zenso.cli.progress import encoder_loader
+from zenso.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from zenso.zen import DocumentEmbeddings, Provenance
+
+_SHOWN_NUMBERS = 8
+_SHOWN_CHARACTERS = 60
+
+
+@handle_errors()
+def embed(
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT...]", help="The texts.", show_default=False)
+    ] = None,
+    source: FromFile = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the vectors to this .npy file: int16, one row a text."
+        ),
+    ] = None,
+    threads: Threads = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Print canonical vectors: the same to the last bit on every machine.
+
+    A vector has 384 whole numbers, 32767 times a unit vector. Its content hash is the BLAKE3 of the numbers as
+    16-bit little-endian. With --json, also the 964-byte code and everything that the bits depend on.
+    """
+    if output is not None and output.suffix != ".npy":
+        raise InputError(f"--output {output} does not end in .npy, the only format there is; rename it")
+    lines = given_or_read(texts, source, "texts")
+    for line in lines:
+        if not line.text.strip():
+            raise InputError(f"text {line.number} is {'only white space' if line.text else 'empty'}; leave it out")
+    encoder = encoder_loader(threads)()
+    embedded = encoder.encode_documents([line.text for line in lines])
+    if output is not None:
+        _write(output, embedded)
+    if as_json:
+        print_json(_as_json(lines, embedded, encoder.provenance, output))
+    elif output is not None:
+        typer.echo(f"{len(lines):,} vectors of {embedded.vectors.shape[1]} numbers in {printable(str(output))}")
+    else:
+        for line, vector, digest, tokens in zip(
+            lines, embedded.vectors, _hashes(embedded), embedded.token_counts, strict=True
+        ):
+            numbers = " ".join(str(number) for number in vector[:_SHOWN_NUMBERS])
+            typer.echo(f"{_shortened(line.text)}  ({tokens} tokens)")
+            typer.echo(f"  {numbers} … ({len(vector)} numbers)\n  {digest}")
+
+
+def _write(path: Path, embedded: "DocumentEmbeddings") -> None:
+    import numpy as np  # noqa: PLC0415 - `zenso --help` does not wait for it
+
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            np.save(file, embedded.vectors.astype("<i2"), allow_pickle=False)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror}); free space, or choose another place"
+        ) from error
+
+
+def _as_json(
+    lines: list[Line], embedded: "DocumentEmbeddings", provenance: "Provenance", output: Path | None
+) -> dict[str, Any]:
+    """Vectors are left out when they are in a file already."""
+    rows = []
+    for index, (line, digest) in enumerate(zip(lines, _hashes(embedded), strict=True)):
+        row: dict[str, Any] = {"line": line.number, "text": line.text, "content_hash": digest}
+        row["tokens"] = int(embedded.token_counts[index])
+        if output is None:
+            row["vector"] = embedded.vectors[index].tolist()
+        row["code"] = base64.b64encode(embedded.codes[index].tobytes()).decode("ascii")
+        rows.append(row)
+    about = {"digest": provenance.digest.hex(), **json.loads(provenance.to_json())}
+    return {"provenance": about, "output": output, "embeddings": rows}
+
+
+def _hashes(embedded: "DocumentEmbeddings") -> list[str]:
+    from blake3 import blake3  # noqa: PLC0415
+
+    return [blake3(vector.astype("<i2").tobytes()).hexdigest() for vector in embedded.vectors]
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(printable(text).split())
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"

@@ -1,0 +1,135 @@
+"""How search results are shown: where each was found, how near it is, and the lines that matter of its text."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from zenso.cli.output import printable
+
+_PASSAGE_LINES = 4
+# Words that are in nearly every passage say nothing about why it was found.
+_COMMON = frozenset(
+    {
+        *("a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "how", "i", "in", "is"),
+        *(
+            "it",
+            "of",
+            "on",
+            "or",
+            "that",
+            "the",
+            "this",
+            "to",
+            "was",
+            "what",
+            "when",
+            "where",
+            "which",
+            "who",
+            "why",
+            "with",
+        ),
+    }
+)
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownHit:
+    """A result in its place: what both the JSON and the screen are made of."""
+
+    rank: int
+    score: float
+    id: str
+    text: str
+    metadata: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `--json` prints; ``path`` and ``name`` stand beside the metadata they are from."""
+        place = {key: self.metadata[key] for key in ("path", "name") if key in self.metadata}
+        return {
+            "rank": self.rank,
+            "score": round(self.score, 6),
+            "id": self.id,
+            **place,
+            "text": self.text,
+            "metadata": dict(self.metadata),
+        }
+
+    @property
+    def heading(self) -> str:
+        """Title and place, as short as they can be without being ambiguous."""
+        title = str(self.metadata.get("title") or self.metadata.get("name") or "")
+        title += str(self.metadata.get("signature") or "")
+        path = self.metadata.get("path")
+        if path is None:
+            return title or self.id
+        place = _short_path(str(path))
+        if "page" in self.metadata:
+            place += f", page {self.metadata['page']}"
+        elif "line" in self.metadata:
+            place += f":{self.metadata['line']}"
+        return f"{title} ({place})" if title else place
+
+
+def print_hits(hits: Sequence[ShownHit], query: str) -> None:
+    """Print results on standard output, wrapped to the terminal, with the words of the query highlighted."""
+    console = Console(highlight=False)
+    words = _query_words(query)
+    for hit in hits:
+        heading = Text(f"{hit.rank}. ", style="bold").append(printable(hit.heading), style="bold cyan")
+        heading.append(f"  {hit.score:.3f}", style="dim")
+        console.print(heading, soft_wrap=not console.is_terminal)
+        passage = Text(_passage(printable(hit.text), words, max(20, console.width - 3)))
+        for word in words:
+            passage.highlight_regex(_starts_with(word), style="bold yellow")
+        for line in passage.split("\n"):
+            console.print(Text("   ").append_text(line), soft_wrap=True)
+
+
+def _query_words(query: str) -> list[str]:
+    words = dict.fromkeys(word.lower() for word in _WORD.findall(query))
+    return [word for word in words if word not in _COMMON and (len(word) > 1 or not word.isascii())]
+
+
+def _starts_with(word: str) -> re.Pattern[str]:
+    """Match words that begin like a word of the query: dates for date, but not update."""
+    # Scripts without spaces have no beginnings of words to look for.
+    boundary = r"\b" if word.isascii() else ""
+    return re.compile(f"{boundary}{re.escape(word)}", re.IGNORECASE)
+
+
+def _passage(text: str, words: Sequence[str], width: int) -> str:
+    """Cut a text to the stretch of a few lines that holds the most words of the query, at its first such place."""
+    lines = [line for line in _wrapped(text, width) if line.strip()]
+    if len(lines) <= _PASSAGE_LINES:
+        return "\n".join(lines)
+    patterns = [_starts_with(word) for word in words]
+    found = [{index for index, pattern in enumerate(patterns) if pattern.search(line)} for line in lines]
+    starts = range(len(lines) - _PASSAGE_LINES + 1)
+    best = max(starts, key=lambda start: (len(set().union(*found[start : start + _PASSAGE_LINES])), -start))
+    chosen = lines[best : best + _PASSAGE_LINES]
+    if best > 0:
+        chosen[0] = f"… {chosen[0].lstrip()}"
+    if best + _PASSAGE_LINES < len(lines):
+        chosen[-1] = f"{chosen[-1].rstrip()} …"
+    return "\n".join(chosen)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break a text into lines that leave room for the marks of what is left out, wide characters counted as two."""
+    console = Console(width=width, color_system=None)
+    return [line.plain.rstrip() for line in Text(text.expandtabs(4)).wrap(console, max(10, width - 4))]
+
+
+def _short_path(path: str) -> str:
+    """Return a path as seen from the current folder where it lies below it."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return path

@@ -1,0 +1,115 @@
+"""What is shown while a command works: bars where standard error is a terminal, notes as lines anywhere."""
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from zenso.cli.output import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zenso.memory.ingest import IndexProgress
+    from zenso.models import Note, Transfer
+    from zenso.zen import ZenEncoder
+
+_SHOWN_NAME = 32  # characters of a path beside a bar
+
+
+class FetchReporter:
+    """Shows a fetch of a model."""
+
+    def __init__(self) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+        console = Console(stderr=True)
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: "Transfer | Note") -> None:
+        """Show one event."""
+        from zenso.models import Note  # noqa: PLC0415 - events come from there, so it is loaded already
+
+        if isinstance(event, Note):
+            self._progress.console.print(event.text, style="dim", markup=False, highlight=False, soft_wrap=True)
+            return
+        if event.what not in self._bars:
+            self._bars[event.what] = self._progress.add_task(escape(event.what), total=event.total)
+        self._progress.update(self._bars[event.what], completed=event.done, total=event.total)
+
+
+def encoder_loader(threads: int | None = None) -> "Callable[[], ZenEncoder]":
+    """Return a function that loads the default model, fetching it with a bar when it is not there."""
+
+    def load() -> "ZenEncoder":
+        from zenso.zen import load_encoder  # noqa: PLC0415 - takes a third of a second
+
+        with FetchReporter() as reporter:
+            return load_encoder(threads=threads, on_progress=reporter)
+
+    return load
+
+
+class IndexBar:
+    """Shows a run of the indexer as one bar with an estimate of the time left; ``noun`` is what is counted."""
+
+    def __init__(self, noun: str) -> None:
+        console = Console(stderr=True)
+        self._noun = noun
+        self._shown = 0.0
+        self._progress = Progress(
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+            # Batches differ in length, so the speed of the last seconds foretells little.
+            speed_estimate_period=120,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: "IndexProgress") -> None:
+        """Show how far the run is; the bar appears with the first event, so that a fetch before has its own."""
+        now = time.monotonic()
+        if now - self._shown < 0.1 and event.size < event.total_size:
+            return  # thousands of unchanged files should not wait for the screen
+        self._shown = now
+        name = printable(event.current).replace("\n", " ")
+        name = name if len(name) <= _SHOWN_NAME else f"…{name[1 - _SHOWN_NAME :]}"
+        text = f"{event.items:,} of {event.total_items:,} {self._noun}, {event.chunks:,} chunks  {escape(name)}"
+        if self._task is None:
+            self._progress.start()
+            self._task = self._progress.add_task(text, total=max(event.total_size, 1))
+        self._progress.update(self._task, completed=event.size, description=text)

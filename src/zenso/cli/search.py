@@ -1,0 +1,126 @@
+"""`zenso search`: find documents of a memory by meaning."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import zenso
+from zenso.cli.hits import ShownHit, print_hits
+from zenso.cli.options import DEFAULT_MEMORY, AsJson, HitCount, MemoryPath, Threads
+from zenso.cli.output import handle_errors, note, print_json, printable
+from zenso.cli.progress import encoder_loader
+from zenso.errors import InputError
+
+if TYPE_CHECKING:
+    from zenso.memory import Memory
+
+RERANKED = 50  # hits whose text is read again; a page of them takes a second or two
+
+
+@handle_errors()
+def search(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="A question, or a few words.")],
+    memory: MemoryPath = DEFAULT_MEMORY,
+    k: HitCount = 5,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="FILTER",
+            help="Only documents with this metadata: KEY=VALUE, or JSON such as "
+            '\'{"year": {"$gte": 2020}}\'. May be given several times; all must hold.',
+        ),
+    ] = None,
+    threads: Threads = None,
+    *,
+    rerank: Annotated[
+        bool,
+        typer.Option("--rerank/--no-rerank", help="Order the best hits anew by reading their texts with the query."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search a memory by meaning."""
+    condition = parse_where(where or [])
+    _require_memory(memory)
+    began = time.monotonic()
+    with zenso.Memory.open(memory, encoder=encoder_loader(threads)) as opened:
+        hits = find(opened, query, k, condition, rerank=rerank)
+        documents = len(opened)
+    seconds = time.monotonic() - began
+    if as_json:
+        print_json(answer(query, hits, documents, seconds))
+        return
+    print_hits(hits, query)
+    if not hits:
+        filtered = " that the filter leaves" if condition and documents else ""
+        note(f"nothing found: {memory} holds {documents if not filtered else 'no'} chunks{filtered}")
+
+
+def find(
+    memory: "Memory", query: str, k: int, where: dict[str, Any] | None = None, *, rerank: bool = False
+) -> list[ShownHit]:
+    """Search, and rerank if asked to; ranks count from 1."""
+    hits = memory.search(query, max(k, RERANKED) if rerank else k, where=where)
+    if rerank and hits:
+        best = zenso.ZenReranker(encoder=memory.encoder).rerank(query, hits, top_n=k)
+        scored = [(result.score, hits[result.index]) for result in best]
+    else:
+        scored = [(hit.score, hit) for hit in hits]
+    return [ShownHit(rank, score, hit.id, hit.text, hit.metadata) for rank, (score, hit) in enumerate(scored, start=1)]
+
+
+def answer(query: str, hits: list[ShownHit], documents: int, seconds: float) -> dict[str, Any]:
+    """Return the object that `--json` prints for one query."""
+    found = [hit.to_json() for hit in hits]
+    return {"query": query, "hits": found, "documents": documents, "seconds": round(seconds, 4)}
+
+
+def parse_where(given: list[str]) -> dict[str, Any] | None:
+    """Read `--where` options into one filter, or None if there are none.
+
+    In ``KEY=VALUE`` a value that looks like a number also stands for its text, because tables keep values as they are
+    written.
+
+    Raises
+    ------
+    InputError
+        One is neither JSON nor ``KEY=VALUE``.
+    """
+    filters = [_parse_filter(text) for text in given]
+    if len(filters) <= 1:
+        return filters[0] if filters else None
+    return {"$and": filters}
+
+
+def _parse_filter(text: str) -> dict[str, Any]:
+    if text.lstrip().startswith("{"):
+        try:
+            parsed = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"--where {printable(text)} is not JSON ({error}); quote it for the shell") from error
+        return dict(parsed)
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--where {printable(text)!r} is neither KEY=VALUE nor JSON; write for example lang=en")
+    try:
+        other = json.loads(value)
+    except ValueError:
+        return {key: value}
+    if isinstance(other, bool | int | float) or other is None:
+        return {key: {"$in": [value, other]}}
+    return {key: value}
+
+
+def _require_memory(path: Path) -> None:
+    """Refuse to search where nothing was indexed, rather than make an empty memory there."""
+    from zenso.memory.database import FILE_NAME  # noqa: PLC0415 - `zenso --help` does not wait for it
+
+    try:
+        missing = not (path / FILE_NAME).exists()
+    except OSError:
+        return  # opening it says what is wrong
+    if missing and not path.is_file():
+        raise InputError(f"no memory at {path}; make one with: zenso index PATH --memory {path}")
