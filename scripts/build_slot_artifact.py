@@ -53,7 +53,7 @@ def unit(sums: Float64) -> NDArray[np.int16]:
 def cluster(tokens: Float64, start: int, rounds: int) -> NDArray[np.int16]:
     """Spherical k-means from rows spaced over the sample; an empty cell keeps its centre."""
     first = (np.arange(CELLS) * (len(tokens) // CELLS) + start * 997) % len(tokens)
-    cells = tokens[first].astype(np.int16)
+    cells: NDArray[np.int16] = tokens[first].astype(np.int16)
     for _ in range(rounds):
         nearest = (tokens @ cells.T.astype(np.float64)).argmax(axis=1)
         members = np.eye(CELLS)[nearest]

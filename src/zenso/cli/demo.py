@@ -4,13 +4,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import zenso
-from zenso.cli.hits import print_hits
+from zenso.cli.hits import ShownHit, print_hits
 from zenso.cli.options import AsJson, HitCount, Threads
 from zenso.cli.output import EXIT_ERROR, fail, handle_errors, note, print_json
 from zenso.cli.progress import IndexBar, encoder_loader
@@ -53,9 +54,11 @@ def demo(
     only = frozenset(modules.split(",")) if modules else None
     with zenso.Memory.open(path, encoder=encoder_loader(threads)) as opened:
         if query is not None:
+            if not sys.stderr.isatty() and not len(opened):
+                note("indexing the standard library's documentation, which takes some minutes and is done once")
             with IndexBar("names") as bar:
                 _index(opened, only, bar)
-            _answer(opened, query, k, as_json=as_json, indent=2)
+            _answer(opened, query, k, as_json=as_json)
         else:
             _ask(opened, only, k, as_json=as_json)
 
@@ -76,16 +79,24 @@ def _index(memory: "Memory", only: frozenset[str] | None, on_progress: "IndexBar
     return index_standard_library(memory, modules=only, on_progress=on_progress)
 
 
-def _answer(memory: "Memory", query: str, k: int, *, as_json: bool, indent: int | None = None) -> None:
+def _answer(memory: "Memory", query: str, k: int, *, as_json: bool, indexing: "_Indexing | None" = None) -> None:
     began = time.monotonic()
     hits = find(memory, query, k)
     seconds = time.monotonic() - began
     documents = len(memory)
     if as_json:
-        print_json(answer(query, hits, documents, seconds), indent=indent)
+        # Of many answers each is one line, for programs that read them as they come.
+        print_json(answer(query, hits, documents, seconds), indent=None if indexing else 2)
         return
-    print_hits(hits, query)
-    note(f"{1000 * seconds:.0f} ms over {documents:,} chunks" if hits else "nothing is indexed yet; ask again soon")
+    print_hits([_without_name(hit) for hit in hits], query)
+    so_far = indexing.state if indexing else ""
+    note(f"{1000 * seconds:.0f} ms over {documents:,} chunks {so_far}" if hits else "nothing was indexed")
+
+
+def _without_name(hit: ShownHit) -> ShownHit:
+    """Leave out the words of the name that a docstring is indexed with: the heading has the name."""
+    is_first = hit.metadata.get("chunk") == 0
+    return replace(hit, text=hit.text.partition(": ")[2] or hit.text) if is_first else hit
 
 
 def _ask(memory: "Memory", only: frozenset[str] | None, k: int, *, as_json: bool) -> None:
@@ -104,8 +115,9 @@ def _ask(memory: "Memory", only: frozenset[str] | None, k: int, *, as_json: bool
         for query in _queries(indexing) if talks else (line.rstrip("\n") for line in sys.stdin):
             if not query.strip():
                 continue
+            indexing.wait_for_documents()
             try:
-                _answer(memory, query, k, as_json=as_json)
+                _answer(memory, query, k, as_json=as_json, indexing=indexing)
             except ZensoError as error:
                 note(f"error: {error}")
                 failed = True
@@ -155,6 +167,11 @@ class _Indexing:
         if self._progress is None:
             return "(reading the library) "
         return f"(indexed {self._progress.items:,} of {self._progress.total_items:,} names) "
+
+    def wait_for_documents(self) -> None:
+        """Wait until there is something to search, which takes some seconds on the first run."""
+        while self._thread.is_alive() and not len(self._memory):
+            self._thread.join(0.1)
 
     def wait(self) -> None:
         """Wait until everything is indexed."""

@@ -12,31 +12,14 @@ from rich.text import Text
 from zenso.cli.output import printable
 
 _PASSAGE_LINES = 4
+_WORD = re.compile(r"\w+")
 # Words that are in nearly every passage say nothing about why it was found.
 _COMMON = frozenset(
-    {
-        *("a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "how", "i", "in", "is"),
-        *(
-            "it",
-            "of",
-            "on",
-            "or",
-            "that",
-            "the",
-            "this",
-            "to",
-            "was",
-            "what",
-            "when",
-            "where",
-            "which",
-            "who",
-            "why",
-            "with",
-        ),
-    }
+    _WORD.findall(
+        "a an and are as at be by can do does for from how i in is it of on or that the this to was what when where "
+        "which who why with you"
+    )
 )
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +65,8 @@ def print_hits(hits: Sequence[ShownHit], query: str) -> None:
     console = Console(highlight=False)
     words = _query_words(query)
     for hit in hits:
+        if hit.rank > 1:
+            console.print()
         heading = Text(f"{hit.rank}. ", style="bold").append(printable(hit.heading), style="bold cyan")
         heading.append(f"  {hit.score:.3f}", style="dim")
         console.print(heading, soft_wrap=not console.is_terminal)

@@ -112,4 +112,7 @@ class IndexBar:
         if self._task is None:
             self._progress.start()
             self._task = self._progress.add_task(text, total=max(event.total_size, 1))
+        if not event.chunks:
+            # What is passed over goes by in no time and must not count for the estimate.
+            self._progress.reset(self._task, completed=event.size, description=text)
         self._progress.update(self._task, completed=event.size, description=text)

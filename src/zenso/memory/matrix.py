@@ -79,7 +79,8 @@ class View:
 
         ``allowed`` are the rows a filter left, ascending, or None for all.
         """
-        seqs, scores = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        seqs: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        scores: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
         for part in self.parts:
             mask = part.mask(allowed)
             if not len(part.seqs) or (mask is not None and not mask.any()):

@@ -124,6 +124,3 @@ class Batches:
             self.items += pending.items
             self.size += pending.size
         self.tell(batch[-1].update.path)
-
-
-# --- files ------------------------------------------------------------------------------------------------------
