@@ -9,7 +9,7 @@ import zenso
 
 PACKAGE = Path(zenso.__file__).parent
 
-# folder -> the folders it may import (design, section 2); anything may import zenso.errors.
+# folder -> the folders it may import (design, section 2); anything may import zenso.errors and the version.
 LAYERS: dict[str, set[str]] = {
     "canonical": set(),
     "models": {"canonical"},
@@ -19,7 +19,7 @@ LAYERS: dict[str, set[str]] = {
     "rerank": {"zen", "memory"},
     "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank"},
 }
-SHARED = {"errors"}
+SHARED = {"errors", "__version__"}
 
 
 def imported_folders(source: Path) -> set[str]:

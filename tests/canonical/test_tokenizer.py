@@ -124,7 +124,7 @@ def test_a_text_of_only_control_characters_is_the_empty_sequence(tokenizer):
 def test_any_text_gives_a_framed_sequence_or_an_input_error(tokenizer, text):
     if not text.strip():
         with pytest.raises(InputError):
-            tokenizer.encode([text])
+            check_texts([text])
         return
     found = ids(tokenizer, text)
     assert (found[0], found[-1]) == (CLS, SEP)
