@@ -19,7 +19,7 @@ from zenso.canonical import Want
 from zenso.canonical.artifact import Artifact
 from zenso.canonical.kernel.compile import COMMON_FLAGS, FOLDER, MACHINES, MODULE, host_variants
 from zenso.canonical.kernel_call import Kernel, KernelInput
-from zenso.canonical.native_kernel import SELF_TEST_HASH, SELF_TEST_ROOM, NativeKernel, twin
+from zenso.canonical.native_kernel import SELF_TEST_HASH, SELF_TEST_ROOM, NativeKernel, load
 from zenso.canonical.wasm_kernel import WasmKernel, self_test
 from zenso.errors import ModelError
 
@@ -192,12 +192,12 @@ class HostTwin:
         return False
 
     def missing(self) -> str | None:
-        """See ``Pair``; a twin that fails its self-test counts as missing."""
-        return None if twin(self.variant) else "it is not built, or not for this processor"
+        """See ``Pair``."""
+        return None if load(self.variant) else "it is not built, or not for this processor"
 
     def digests(self, case: Case, scratch: Path, on_call: Callable[[], None]) -> Digests:  # noqa: ARG002  # as for all pairs
         """See ``Pair``."""
-        library = twin(self.variant)
+        library = load(self.variant)
         if library is None:
             raise ModelError(f"{self.name}: {self.missing()}")
         _check_self_test(self.name, library.self_test())
