@@ -22,11 +22,11 @@ from bench.float_reference import FloatEncoder
 from bench.onnx_peer import OnnxEncoder
 from bench.opcodes import count_opcodes, float_opcodes, relaxed_opcodes
 from bench.report import Scalar, progress
+from bench.texts import Ids, choose
 from zenso import models
 from zenso.canonical import CanonicalEncoder, Encoded, SlotRule, Want, kernel_digest
 from zenso.canonical.kernel.compile import MODULE
 from zenso.errors import InputError
-from zenso.memory.ingest import standard_library_docstrings
 from zenso.zen.slot_artifact import load_slot_artifact
 
 NAME = "canonical"
@@ -36,7 +36,6 @@ ONNX_BATCHES = (1, 8, 32)  # texts; 1 is each alone, without padding
 ROUNDS = 3
 _AT_ONCE = 64
 
-Ids = list[NDArray[np.int32]]
 Float64 = NDArray[np.float64]
 
 
@@ -89,7 +88,7 @@ def _subject(count: int) -> _Subject:
     artifact = models.load_artifact(MODEL)
     slots = load_slot_artifact(MODEL)
     single = CanonicalEncoder(artifact, threads=1)
-    texts, ids = _choose(single, count)
+    texts, ids = choose(single.tokenizer, count)
     return _Subject(
         single=single,
         double=CanonicalEncoder(artifact, threads=2),
@@ -98,21 +97,6 @@ def _subject(count: int) -> _Subject:
         texts=texts,
         ids=ids,
     )
-
-
-def _choose(encoder: CanonicalEncoder, count: int) -> tuple[list[str], Ids]:
-    """Take every n-th of the distinct texts sorted by tokens: all lengths, as often as they occur; then shuffle."""
-    distinct = sorted({entry.docstring for entry in standard_library_docstrings() if entry.docstring.strip()})
-    if count > len(distinct):
-        message = (
-            f"--texts is {count}; the standard library of this Python has only {len(distinct)} different docstrings"
-        )
-        raise InputError(message)
-    ids = encoder.tokenizer.encode(distinct)
-    by_length = sorted(range(len(distinct)), key=lambda i: (len(ids[i]), distinct[i]))
-    chosen = [by_length[i * (len(distinct) - 1) // (count - 1)] for i in range(count)]
-    random.Random(0).shuffle(chosen)
-    return [distinct[i] for i in chosen], [ids[i] for i in chosen]
 
 
 def _input(subject: _Subject) -> dict[str, Scalar]:

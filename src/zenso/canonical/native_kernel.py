@@ -69,18 +69,23 @@ class Twin:
         return self.call("zenso_self_test", room.ctypes.data, len(room))
 
 
-@cache
-def twin(variant: str) -> Twin | None:
-    """Load a variant and let it prove itself; None when it is not built, does not suit the processor, or fails."""
+def load(variant: str) -> Twin | None:
+    """Load a variant, which has yet to prove itself; None when it is not built or does not suit the processor."""
     try:
         if variant in _NEEDS:  # the portable variant may run anywhere, so it is the one to ask
             processor = Twin(host_variants()[-1][0]).call("zenso_processor")
             if not processor & _NEEDS[variant]:
                 return None
-        loaded = Twin(variant)
+        return Twin(variant)
     except (OSError, AttributeError, IndexError):
         return None
-    return loaded if loaded.self_test() == SELF_TEST_HASH else None
+
+
+@cache
+def twin(variant: str) -> Twin | None:
+    """Load a variant and let it prove itself; None when it cannot be loaded or fails."""
+    loaded = load(variant)
+    return loaded if loaded and loaded.self_test() == SELF_TEST_HASH else None
 
 
 def best_twin() -> Twin | None:

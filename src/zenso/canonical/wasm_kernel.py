@@ -54,8 +54,10 @@ def kernel_digest() -> bytes:
 
 
 @cache
-def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
+def _compiled(target: str | None = None) -> tuple[wasmtime.Engine, wasmtime.Module]:
     config = wasmtime.Config()
+    if target is not None:
+        config.target = target
     config.wasm_simd = True
     config.wasm_relaxed_simd = False  # its results may differ between processors
     config.cranelift_opt_level = "speed"
@@ -64,10 +66,16 @@ def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
 
 
 class Instance:
-    """An instance of the module and its memory, which ends in free room from ``heap`` on."""
+    """An instance of the module and its memory, which ends in free room from ``heap`` on.
 
-    def __init__(self) -> None:
-        engine, module = _compiled()
+    Parameters
+    ----------
+    target : str, optional
+        What wasmtime compiles to: this processor by default, or ``pulley64``, the bytecode of its interpreter.
+    """
+
+    def __init__(self, target: str | None = None) -> None:
+        engine, module = _compiled(target)
         self.store = wasmtime.Store(engine)
         self._exports = wasmtime.Instance(self.store, module, []).exports(self.store)
         self.memory = self.export("memory", wasmtime.Memory)
@@ -112,18 +120,18 @@ def kernel_version() -> int:
     return Instance().call("zenso_version")
 
 
-def self_test(room: int) -> int:
-    """Run the kernel's self-test in ``room`` bytes and return its hash."""
-    instance = Instance()
+def self_test(room: int, target: str | None = None) -> int:
+    """Run the kernel's self-test in ``room`` bytes and return its hash; ``target`` as for ``Instance``."""
+    instance = Instance(target)
     instance.reserve(instance.heap + room)
     return instance.call("zenso_self_test", instance.heap, room)
 
 
 class WasmKernel:
-    """One instance of the module, with a copy of the model in its memory. See ``Kernel``."""
+    """One instance of the module, with a copy of the model in its memory. See ``Kernel``, ``Instance``."""
 
-    def __init__(self, artifact: Artifact) -> None:
-        self._instance = Instance()
+    def __init__(self, artifact: Artifact, target: str | None = None) -> None:
+        self._instance = Instance(target)
         self._encode = self._instance.export("zenso_encode", wasmtime.Func)
         self._model = self._instance.heap
         self._workspace = aligned(self._model + len(artifact.kernel))
