@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zenso import __version__
+import zenso
 from zenso.cli.demo import demo
 from zenso.cli.doctor import doctor
 from zenso.cli.embed import embed
@@ -31,7 +31,7 @@ app.add_typer(models_app, name="models")
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
     if wanted:
-        typer.echo(f"zenso {__version__}")
+        typer.echo(f"zenso {zenso.__version__}")
         raise typer.Exit
 
 

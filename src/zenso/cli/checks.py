@@ -15,7 +15,8 @@ from typing import Final, Literal
 from blake3 import blake3
 from rich.filesize import decimal
 
-from zenso import __version__, models
+import zenso
+from zenso import models
 from zenso.canonical import engine_name, kernel_digest, kernel_version, open_artifact
 from zenso.canonical.kernel.compile import MODULE, host_variants
 from zenso.canonical.native_kernel import twin
@@ -78,7 +79,7 @@ def guarded(name: str, check: Callable[[], Check], remedy: str) -> Check:
 
 def _versions() -> Check:
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    detail = f"Zenso {__version__}, {python}"
+    detail = f"Zenso {zenso.__version__}, {python}"
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever forces an installation gets here
         return Check("versions", "fail", detail, "install Python 3.11 or newer")
     return Check("versions", "ok", detail)

@@ -58,6 +58,7 @@ def demo(
                 note("indexing the standard library's documentation, which takes some minutes and is done once")
             with IndexBar("names") as bar:
                 _index(opened, only, bar)
+            _warm_up(opened)
             _answer(opened, query, k, as_json=as_json)
         else:
             _ask(opened, only, k, as_json=as_json)
@@ -77,6 +78,11 @@ def _index(memory: "Memory", only: frozenset[str] | None, on_progress: "IndexBar
     from zenso.memory.ingest import index_standard_library  # noqa: PLC0415 - `zenso --help` does not wait for it
 
     return index_standard_library(memory, modules=only, on_progress=on_progress)
+
+
+def _warm_up(memory: "Memory") -> None:
+    """Load the model and compile what compiles at its first use, so that a query's time is that of the search."""
+    memory.encoder.encode_query("warm up").prepare()
 
 
 def _answer(memory: "Memory", query: str, k: int, *, as_json: bool, indexing: "_Indexing | None" = None) -> None:
@@ -105,8 +111,7 @@ def _ask(memory: "Memory", only: frozenset[str] | None, k: int, *, as_json: bool
     if talks:
         typer.echo(_INTRODUCTION.format(version=sys.version.split()[0]))
     # Loaded here and not in the thread, so that the bar of a first fetch does not run into the prompt.
-    encoder = memory.encoder
-    encoder.encode_query("warm up").prepare()
+    _warm_up(memory)
     indexing = _Indexing(memory, only)
     failed = False
     with indexing:
