@@ -27,7 +27,7 @@ error. Bars and colours appear on a terminal only; `NO_COLOR` turns colours off.
 | exit code | meaning |
 |---|---|
 | 0 | done; also when a search finds nothing |
-| 1 | an error, said in one line that begins with `error:`; or a check of `doctor` or `models verify` failed |
+| 1 | an error, said in one line that begins with `error:`; or a check of `doctor`, `verify` or `models verify` failed |
 | 2 | wrong usage |
 | 130 | interrupted |
 

@@ -15,7 +15,7 @@ LAYERS: dict[str, set[str]] = {
     "models": {"canonical"},
     "bitdelta": set(),
     "zen": {"canonical", "models", "bitdelta"},
-    "memory": {"zen", "bitdelta"},
+    "memory": {"canonical", "zen", "bitdelta"},
     "rerank": {"zen", "memory"},
     "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank"},
 }

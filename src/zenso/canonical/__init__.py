@@ -4,16 +4,34 @@ from zenso.canonical.artifact import Artifact, open_artifact
 from zenso.canonical.artifact_builder import ModelSpec, build_artifact
 from zenso.canonical.encoder import CanonicalEncoder, Encoded, Role, SlotRule
 from zenso.canonical.engine import engine_name
+from zenso.canonical.identifiers import (
+    EMBEDDING_NAMESPACE,
+    ChunkId,
+    ContentHash,
+    EmbeddingId,
+    ModelHash,
+    chunk_id,
+    content_hash,
+    embedding_id,
+    model_hash,
+)
 from zenso.canonical.kernel_call import Want
-from zenso.canonical.provenance import ModelProvenance, model_hash
+from zenso.canonical.provenance import ModelProvenance
+from zenso.canonical.records import CanonicalEmbedding, rank, similarity
 from zenso.canonical.soft_float import normalise, quantise
 from zenso.canonical.tokenizer import check_texts, well_formed
 from zenso.canonical.wasm_kernel import kernel_bytes, kernel_digest, kernel_version
 
 __all__ = [
+    "EMBEDDING_NAMESPACE",
     "Artifact",
+    "CanonicalEmbedding",
     "CanonicalEncoder",
+    "ChunkId",
+    "ContentHash",
+    "EmbeddingId",
     "Encoded",
+    "ModelHash",
     "ModelProvenance",
     "ModelSpec",
     "Role",
@@ -21,6 +39,9 @@ __all__ = [
     "Want",
     "build_artifact",
     "check_texts",
+    "chunk_id",
+    "content_hash",
+    "embedding_id",
     "engine_name",
     "kernel_bytes",
     "kernel_digest",
@@ -29,5 +50,7 @@ __all__ = [
     "normalise",
     "open_artifact",
     "quantise",
+    "rank",
+    "similarity",
     "well_formed",
 ]

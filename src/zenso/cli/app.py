@@ -15,6 +15,7 @@ from zenso.cli.models import models_app
 from zenso.cli.output import EXIT_ERROR, EXIT_INTERRUPTED
 from zenso.cli.rerank import rerank
 from zenso.cli.search import search
+from zenso.cli.verify import verify
 
 app = typer.Typer(
     name="zenso",
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for command in (index, search, rerank, embed, demo, doctor):
+for command in (index, search, rerank, embed, verify, demo, doctor):
     app.command()(command)
 app.add_typer(models_app, name="models")
 

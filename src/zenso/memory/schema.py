@@ -32,12 +32,14 @@ _TABLES = (
     "CREATE INDEX documents_source ON documents (source) WHERE source IS NOT NULL",
     "CREATE INDEX documents_provenance ON documents (provenance)",
     "CREATE TABLE texts (seq INTEGER PRIMARY KEY, text TEXT NOT NULL)",
-    # vector: int16 little-endian; content_hash: BLAKE3 of those bytes.
+    # vector: int16 little-endian; content_hash: BLAKE3 of those bytes; chunk_id: names the text that was embedded, so
+    # that a text changed since can be told from an embedding changed since.
     """CREATE TABLE embeddings (
         seq INTEGER PRIMARY KEY,
         code BLOB NOT NULL,
         vector BLOB NOT NULL,
-        content_hash BLOB NOT NULL CHECK (length(content_hash) = 32)
+        content_hash BLOB NOT NULL CHECK (length(content_hash) = 32),
+        chunk_id BLOB NOT NULL CHECK (length(chunk_id) = 16)
     )""",
     # value has no declared type, so that numbers, texts and blobs stay what they are (see metadata.py).
     """CREATE TABLE fields (

@@ -136,6 +136,8 @@ def put(
 
     A document whose text is the same keeps its place and embedding; any other replaced document counts as new.
     """
+    from zenso.canonical import chunk_id  # noqa: PLC0415 - reading and deleting do not wait for it
+
     for entry in entries:
         row = connection.execute(
             "SELECT seq, text = ?, metadata, source FROM documents JOIN texts USING (seq) WHERE id = ?",
@@ -153,8 +155,8 @@ def put(
         ).lastrowid
         connection.execute("INSERT INTO texts VALUES (?, ?)", (seq, entry.text))
         connection.execute(
-            "INSERT INTO embeddings VALUES (?, ?, ?, ?)",
-            (seq, embedding.code, embedding.vector, embedding.content_hash),
+            "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)",
+            (seq, embedding.code, embedding.vector, embedding.content_hash, chunk_id(entry.id, 0, entry.text)),
         )
         _put_fields(connection, seq, entry.metadata)
 
