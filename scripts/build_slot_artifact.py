@@ -31,7 +31,8 @@ QUESTIONS_STEP = 10  # every tenth question chooses among the starts
 
 def read_lines(path: Path) -> list[dict[str, str]]:
     """Objects of a JSON Lines file."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:  # not splitlines(): a text may hold other line separators
+        return [json.loads(line) for line in lines]
 
 
 def token_weights(ids: list[NDArray[np.int32]], vocabulary: int) -> NDArray[np.uint8]:
