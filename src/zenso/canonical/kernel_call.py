@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -75,6 +76,13 @@ def request(model: int, workspace: int, at: dict[str, int], call: KernelInput, w
     inputs = [at["lengths"], at["words"], at["shifts"], at["weights"]]
     outputs = [at["pooled"], at["tokens"], at["cells"], len(call.cells), at["slots"]]
     return np.array([*head, *inputs, int(want), *outputs], dtype=np.int64)
+
+
+def check_workspace(size: int, path: Path) -> None:
+    """Raise ModelError if ``zenso_workspace`` said that it does not know the model of an artifact."""
+    if size < 0:
+        message = f"{path} holds a model that this kernel does not run; delete it and it is built again"
+        raise ModelError(message)
 
 
 def check_status(status: int, call: KernelInput) -> None:

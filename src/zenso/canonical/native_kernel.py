@@ -22,11 +22,11 @@ from zenso.canonical.kernel_call import (
     Want,
     aligned,
     check_status,
+    check_workspace,
     collect,
     output_sizes,
     request,
 )
-from zenso.errors import ModelError
 
 # Hash of the self-test as the WebAssembly module computes it; a test compares the two.
 SELF_TEST_HASH = -5183213219543097645
@@ -102,9 +102,7 @@ class NativeKernel:
         self._artifact = artifact  # keeps the mapping alive
         self._model = artifact.kernel.ctypes.data
         size = library.call("zenso_workspace", self._model, MAX_ROWS, MAX_CELLS)
-        if size < 0:
-            message = f"{artifact.path} holds a model that this kernel does not run; delete it and it is built again"
-            raise ModelError(message)
+        check_workspace(size, artifact.path)
         self._workspace = _buffer(size)
 
     def run(self, call: KernelInput, want: Want) -> KernelOutput:

@@ -14,8 +14,6 @@ from zenso.canonical.kernel_call import aligned
 from zenso.canonical.wasm_kernel import Instance
 from zenso.errors import InputError
 
-DEAD_ZONE = 2.0**-16  # of a unit: a scaled value this close to k + 1/2 goes to the smaller magnitude
-
 
 class Operation(IntEnum):
     """Operations of SoftF64, as ``kernel.c`` numbers them."""

@@ -19,11 +19,12 @@ from zenso.canonical.kernel_call import (
     Want,
     aligned,
     check_status,
+    check_workspace,
     collect,
     output_sizes,
     request,
 )
-from zenso.errors import IntegrityError, ModelError
+from zenso.errors import IntegrityError
 
 E = TypeVar("E")
 
@@ -138,9 +139,7 @@ class WasmKernel:
         self._instance.reserve(self._workspace)
         self._instance.write(self._model, artifact.kernel)
         size = self._instance.call("zenso_workspace", self._model, MAX_ROWS, MAX_CELLS)
-        if size < 0:
-            message = f"{artifact.path} holds a model that this kernel does not run; delete it and it is built again"
-            raise ModelError(message)
+        check_workspace(size, artifact.path)
         self._buffers = self._workspace + aligned(size)
 
     def run(self, call: KernelInput, want: Want) -> KernelOutput:
