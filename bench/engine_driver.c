@@ -125,15 +125,15 @@ static const Model *read_model(int64_t size) {
 
 static int64_t address(const void *of) { return (int64_t)(uintptr_t)of; }
 
-static void run_call(const Model *model, const char *cells, int64_t cell_count) {
+static void run_call(const Model *model, int64_t size, const char *cells, int64_t cell_count) {
     int64_t want = read_number(), texts = read_number(), rows = read_number(), width = model->hidden;
-    int64_t room = zenso_workspace(address(model), rows, cell_count);
+    int64_t room = zenso_workspace(address(model), size, width, rows, cell_count);
     if (room < 0) fail("the kernel does not run this model");
     char *lengths = read_array(texts, 4), *words = read_array(rows * width, 2);
     char *shifts = read_array(rows, 4), *weights = read_array(rows, 4), *workspace = buffer(room);
     char *pooled = buffer(texts * width * 2), *tokens = buffer(rows * width * 2);
     char *slots = buffer(texts * cell_count * width * 4);
-    Request q = {.model = address(model), .workspace = address(workspace), .texts = texts, .rows = rows,
+    Request q = {.model = address(model), .workspace = address(workspace), .room = room, .texts = texts, .rows = rows,
                  .lengths = address(lengths), .words = address(words), .word_shifts = address(shifts),
                  .weights = address(weights), .want = want,
                  .pooled = address(pooled), .tokens = address(tokens), .cells = address(cells),
@@ -161,7 +161,7 @@ int main(int count, char **arguments) {
     const Model *model = read_model(size);
     char *cells = read_array(cell_count * model->hidden, 2);
     for (int64_t call = 0; call < calls; call++) {
-        run_call(model, cells, cell_count);
+        run_call(model, size, cells, cell_count);
         printf("%lld\n", (long long)call + 1);
         fflush(stdout);
     }

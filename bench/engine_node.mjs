@@ -60,13 +60,14 @@ const base = end;
 for (let call = 0; call < calls; call++) {
   end = base;
   const [want, texts, rows] = [readNumber(), readNumber(), readNumber()];
-  const workspace = room(Number(kernel.zenso_workspace(BigInt(model), BigInt(rows), BigInt(cellCount))));
+  const size = Number(kernel.zenso_workspace(...[model, imageSize, width, rows, cellCount].map(BigInt)));
+  const workspace = room(size);
   const [lengths, words] = [place(take(texts * 4)), place(take(rows * width * 2))];
   const [shifts, weights] = [place(take(rows * 4)), place(take(rows * 4))];
   const slotBytes = texts * cellCount * width * (want & WANT.querySlots ? 4 : 2);
   const sizes = [texts * width * 2, rows * width * 2, slotBytes];
   const [pooled, tokens, slots] = sizes.map(room);
-  const request = [model, workspace, texts, rows, lengths, words, shifts, weights, want, pooled, tokens, cells];
+  const request = [model, workspace, size, texts, rows, lengths, words, shifts, weights, want, pooled, tokens, cells];
   const words64 = BigInt64Array.from([...request, cellCount, slots], BigInt);
   if (kernel.zenso_encode(BigInt(place(new Uint8Array(words64.buffer))))) throw new Error("the kernel refused a call");
   const wanted = [WANT.pooled, WANT.tokens, WANT.documentSlots | WANT.querySlots];

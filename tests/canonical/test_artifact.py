@@ -13,7 +13,17 @@ from zenso.canonical.artifact import FORMAT_VERSION, MAGIC, SECTIONS, write_arti
 from zenso.errors import IntegrityError, StorageError
 
 HIDDEN, VOCABULARY = 16, 300
-CONFIG = {"hidden": HIDDEN, "vocabulary": VOCABULARY, "model_id": "some/model"}
+CONFIG = {
+    "hidden": HIDDEN,
+    "vocabulary": VOCABULARY,
+    "max_tokens": 32,
+    "model_id": "some/model",
+    "pooling": "mean",
+    "query_prefix": "",
+    "document_prefix": "",
+    "weights_blake3": "00" * 32,
+    "tokenizer_blake3": "11" * 32,
+}
 
 
 def contents():
@@ -204,25 +214,38 @@ def test_malformed_header(path, header):
     refused(path, "model artifact")
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        {},
-        {"hidden": HIDDEN},
-        {"hidden": HIDDEN + 1, "vocabulary": VOCABULARY},
-        {"hidden": HIDDEN * 2, "vocabulary": VOCABULARY // 2},
-        {"hidden": "many", "vocabulary": VOCABULARY},
-        {"hidden": float("inf"), "vocabulary": VOCABULARY},
-        {"hidden": -1, "vocabulary": VOCABULARY},
-        {"hidden": HIDDEN, "vocabulary": -1},
-        {"hidden": None, "vocabulary": None},
-    ],
-)
-def test_tables_of_another_shape(path, config):
+def with_config(path, changes):
     data = path.read_bytes()
     header, _ = parse(data)
+    config = {name: value for name, value in {**CONFIG, **changes}.items() if value is not ...}
     path.write_bytes(with_header(data, {**header, "config": config}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden": HIDDEN + 1},
+        {"hidden": HIDDEN * 2, "vocabulary": VOCABULARY // 2},
+        {"vocabulary": VOCABULARY + 1},
+    ],
+)
+def test_tables_of_another_shape(path, changes):
+    with_config(path, changes)
     refused(path, "has tables of the wrong shape")
+
+
+@pytest.mark.parametrize("name", ["hidden", "vocabulary", "max_tokens"])
+@pytest.mark.parametrize("value", ["many", float("inf"), -1, 0, None, True, 16.0, 1 << 40, [16], ...])
+def test_a_number_that_no_model_has(path, name, value):
+    with_config(path, {name: value})
+    refused(path, f"has {name} = ")
+
+
+@pytest.mark.parametrize("name", sorted(name for name, value in CONFIG.items() if isinstance(value, str)))
+@pytest.mark.parametrize("value", [7, None, "x" * 1001, ["x"], "\ud800", ...])
+def test_a_text_that_no_model_has(path, name, value):
+    with_config(path, {name: value})
+    refused(path, f"has {name} = ")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

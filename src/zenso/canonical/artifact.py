@@ -14,6 +14,7 @@ sections at multiples of 4,096 bytes. The header names each section's offset, le
 import json
 import mmap
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ FORMAT_VERSION = 1
 _ALIGNMENT = 4096
 _MAX_HEADER = 1 << 20
 SECTIONS = ("kernel", "words", "shifts", "tokenizer")
+_NUMBERS = {"hidden": 1024, "vocabulary": 1 << 22, "max_tokens": 512}  # least 1, and the most that is taken
+_TEXTS = ("model_id", "pooling", "query_prefix", "document_prefix", "weights_blake3", "tokenizer_blake3")
+_MAX_TEXT = 1000  # characters
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can carry one, UTF-8 cannot
 _MALFORMED = (ValueError, TypeError, KeyError, OverflowError, RecursionError)  # what a header from elsewhere may cause
 
 
@@ -114,6 +119,18 @@ def _read_header(path: Path, data: memoryview) -> tuple[dict[str, Any], int]:
     return header, -(-(16 + length) // _ALIGNMENT) * _ALIGNMENT
 
 
+def _check_config(path: Path, config: dict[str, Any]) -> None:
+    """Refuse values that what reads them would not bear: the file may come from anywhere."""
+    for name, most in _NUMBERS.items():
+        value = config.get(name)
+        if type(value) is not int or not 1 <= value <= most:  # True is an int too
+            raise _damaged(path, f"has {name} = {value!r:.40}, not a number of 1 to {most}")
+    for name in _TEXTS:
+        value = config.get(name)
+        if not isinstance(value, str) or len(value) > _MAX_TEXT or _SURROGATE.search(value):
+            raise _damaged(path, f"has {name} = {value!r:.40}, not a text of at most {_MAX_TEXT} characters")
+
+
 def _sections(path: Path, header: dict[str, Any], base: int, data: memoryview) -> dict[str, memoryview]:
     views = {}
     for name, entry in header["sections"].items():
@@ -154,12 +171,10 @@ def open_artifact(path: Path, *, expected_digest: bytes | None = None) -> Artifa
     header, base = _read_header(path, data)
     views = _sections(path, header, base, data)
     config = header["config"]
+    _check_config(path, config)
     try:
-        hidden, vocabulary = int(config["hidden"]), int(config["vocabulary"])
-        if min(hidden, vocabulary) < 1:  # numpy would choose a size for -1
-            raise _damaged(path, "has tables of the wrong shape")
-        words = np.frombuffer(views["words"], dtype="<i2").reshape(vocabulary, hidden)
-        shifts = np.frombuffer(views["shifts"], dtype=np.uint8).reshape(vocabulary)
+        words = np.frombuffer(views["words"], dtype="<i2").reshape(config["vocabulary"], config["hidden"])
+        shifts = np.frombuffer(views["shifts"], dtype=np.uint8).reshape(config["vocabulary"])
     except _MALFORMED as error:
         raise _damaged(path, "has tables of the wrong shape") from error
     kernel = np.frombuffer(views["kernel"], dtype=np.uint8)

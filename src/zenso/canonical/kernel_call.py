@@ -13,6 +13,7 @@ from zenso.errors import ModelError
 
 MAX_ROWS = 512  # tokens in one call
 MAX_CELLS = 64
+REQUEST_WORDS = 15  # of 8 bytes: struct Request
 ALIGNMENT = 64
 
 
@@ -70,9 +71,21 @@ def output_sizes(call: KernelInput) -> dict[str, int]:
     return {"pooled": texts * hidden * 2, "tokens": rows * hidden * 2, "slots": texts * count * hidden * 4}
 
 
-def request(model: int, workspace: int, at: dict[str, int], call: KernelInput, want: Want) -> NDArray[np.int64]:
-    """Lay out ``Request`` of ``kernel.c``; ``at`` holds the address of each input and output."""
-    head = [model, workspace, len(call.lengths), len(call.words)]
+def request(
+    model: int, workspace: tuple[int, int], at: dict[str, int], call: KernelInput, want: Want
+) -> NDArray[np.int64]:
+    """Lay out ``Request`` of ``kernel.c``.
+
+    Parameters
+    ----------
+    model : int
+        Address of the model.
+    workspace : tuple of int
+        Address and size in bytes.
+    at : dict
+        Address of each input and output.
+    """
+    head = [model, *workspace, len(call.lengths), len(call.words)]
     inputs = [at["lengths"], at["words"], at["shifts"], at["weights"]]
     outputs = [at["pooled"], at["tokens"], at["cells"], len(call.cells), at["slots"]]
     return np.array([*head, *inputs, int(want), *outputs], dtype=np.int64)

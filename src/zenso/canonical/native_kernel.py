@@ -50,7 +50,7 @@ class Twin:
         signatures: dict[str, tuple[Any, int]] = {
             "zenso_version": (ctypes.c_int32, 0),
             "zenso_processor": (ctypes.c_int32, 0),
-            "zenso_workspace": (ctypes.c_int64, 3),
+            "zenso_workspace": (ctypes.c_int64, 5),
             "zenso_encode": (ctypes.c_int32, 1),
             "zenso_self_test": (ctypes.c_int64, 2),
         }
@@ -101,7 +101,7 @@ class NativeKernel:
         self._twin = library
         self._artifact = artifact  # keeps the mapping alive
         self._model = artifact.kernel.ctypes.data
-        size = library.call("zenso_workspace", self._model, MAX_ROWS, MAX_CELLS)
+        size = library.call("zenso_workspace", self._model, len(artifact.kernel), artifact.hidden, MAX_ROWS, MAX_CELLS)
         check_workspace(size, artifact.path)
         self._workspace = _buffer(size)
 
@@ -111,7 +111,7 @@ class NativeKernel:
         buffers: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(getattr(call, name)) for name in names}
         buffers |= {name: _buffer(aligned(size)) for name, size in output_sizes(call).items()}
         at = {name: array.ctypes.data for name, array in buffers.items()}
-        prepared = request(self._model, self._workspace.ctypes.data, at, call, want)
+        prepared = request(self._model, (self._workspace.ctypes.data, len(self._workspace)), at, call, want)
         check_status(self._twin.call("zenso_encode", prepared.ctypes.data), call)
 
         def read(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

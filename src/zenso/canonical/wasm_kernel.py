@@ -14,6 +14,7 @@ from zenso.canonical.artifact import Artifact
 from zenso.canonical.kernel_call import (
     MAX_CELLS,
     MAX_ROWS,
+    REQUEST_WORDS,
     KernelInput,
     KernelOutput,
     Want,
@@ -24,12 +25,13 @@ from zenso.canonical.kernel_call import (
     output_sizes,
     request,
 )
-from zenso.errors import IntegrityError
+from zenso.errors import IntegrityError, ModelError
 
 E = TypeVar("E")
 
 MODULE_PATH = Path(__file__).parent / "kernel" / "kernel.wasm"
 _PAGE = 65536
+MAX_MEMORY = 3 << 30  # bytes that one instance may take: the largest model known, with its workspace, needs 1.2 GB
 
 
 @cache
@@ -78,6 +80,7 @@ class Instance:
     def __init__(self, target: str | None = None) -> None:
         engine, module = _compiled(target)
         self.store = wasmtime.Store(engine)
+        self.store.set_limits(memory_size=MAX_MEMORY, instances=1, memories=1)
         self._exports = wasmtime.Instance(self.store, module, []).exports(self.store)
         self.memory = self.export("memory", wasmtime.Memory)
         self.heap = aligned(int(self.export("__heap_base", wasmtime.Global).value(self.store)))
@@ -95,10 +98,23 @@ class Instance:
         return int(self.export(name, wasmtime.Func)(self.store, *arguments) or 0)
 
     def reserve(self, end: int) -> None:
-        """Grow the memory to at least ``end`` bytes."""
+        """Grow the memory to at least ``end`` bytes.
+
+        Raises
+        ------
+        ModelError
+            That is more than an instance may have, or than the system gives.
+        """
         missing = end - self.memory.data_len(self.store)
-        if missing > 0:
+        if missing <= 0:
+            return
+        try:
             self.memory.grow(self.store, -(-missing // _PAGE))
+        except wasmtime.WasmtimeError as error:
+            message = (
+                f"the kernel cannot have {end / 1e9:.2f} GB of memory ({error}); it may take {MAX_MEMORY / 1e9:.2f} GB"
+            )
+            raise ModelError(message) from error
 
     def address(self, offset: int) -> int:
         """Where an offset of the memory lies in this process; growing moves it."""
@@ -138,20 +154,23 @@ class WasmKernel:
         self._workspace = aligned(self._model + len(artifact.kernel))
         self._instance.reserve(self._workspace)
         self._instance.write(self._model, artifact.kernel)
-        size = self._instance.call("zenso_workspace", self._model, MAX_ROWS, MAX_CELLS)
+        size = self._instance.call(
+            "zenso_workspace", self._model, len(artifact.kernel), artifact.hidden, MAX_ROWS, MAX_CELLS
+        )
         check_workspace(size, artifact.path)
-        self._buffers = self._workspace + aligned(size)
+        self._room = aligned(size)
+        self._buffers = self._workspace + self._room
 
     def run(self, call: KernelInput, want: Want) -> KernelOutput:
         """Encode the texts of a call. See ``Kernel``."""
         inputs = {name: getattr(call, name) for name in ("lengths", "words", "shifts", "weights", "cells")}
         at: dict[str, int] = {}
-        end = self._buffers + aligned(14 * 8)
+        end = self._buffers + aligned(REQUEST_WORDS * 8)
         for name, size in ({name: array.nbytes for name, array in inputs.items()} | output_sizes(call)).items():
             at[name] = end
             end = aligned(end + size)
         self._instance.reserve(end)
-        self._instance.write(self._buffers, request(self._model, self._workspace, at, call, want))
+        self._instance.write(self._buffers, request(self._model, (self._workspace, self._room), at, call, want))
         for name, array in inputs.items():
             self._instance.write(at[name], array)
         check_status(int(self._encode(self._instance.store, self._buffers)), call)

@@ -6,7 +6,9 @@
  * Fixed point.  "Q16" is a 32-bit integer that stands for value * 2^-16.  The residual stream is Q16; the sum of the
  * embedding tables is Q20.  Operands of a matrix product are 16-bit: activations keep 12 magnitude bits of their row's
  * peak, weights are scaled so that sum(|w|) * 2^12 < 2^31 for each output channel; hence no 32-bit sum can overflow,
- * for any input.  Where a malformed model could exceed a bound, arithmetic wraps (-fwrapv) and stays defined.
+ * for any input.  A model is checked before its first use (check_model): one that passes cannot make the kernel read or
+ * write outside its buffers or run without end; where its numbers exceed a bound, arithmetic wraps (-fwrapv) and stays
+ * defined.
  *
  * Weights come packed in panels of 16 output channels: panel[k / 2][channel][k % 2].  One row of a panel (64 bytes) is
  * one AVX-512 register, two AVX2 or four SIMD128 registers, so all builds read the same artifact.
@@ -30,11 +32,19 @@
 #define ACTIVATION_BITS 12 /* magnitude bits of an activation that enters a product */
 #define VALUE_BITS 13      /* the same for attention values: sum(weights) < 2^17 + rows, see attend_head */
 #define ROW_BLOCK 60       /* rows whose activations are kept in cache while the weights stream by */
-#define CLAMP (1 << 26)    /* |input| of a layer norm: sum of squares of 4,096 such values fits 64 bits */
+#define MAX_HIDDEN 1024
+#define MAX_WIDE 16384      /* of the feed-forward layer */
+#define MAX_LAYERS 64
+#define MAX_POSITIONS 512
+#define MAX_GELU 65536
+#define MAX_ROWS 8192 /* tokens in a call */
+#define MAX_CELLS 256
+#define CLAMP ((1 << 26) - 1) /* |input| of a layer norm: the sum of MAX_HIDDEN squares stays below 2^62 */
 
 typedef int16_t i16x8 __attribute__((vector_size(16), aligned(2)));
 typedef uint16_t u16x8 __attribute__((vector_size(16), aligned(2)));
 typedef int32_t i32x4 __attribute__((vector_size(16), aligned(4)));
+typedef uint32_t u32x4 __attribute__((vector_size(16), aligned(4)));
 typedef uint32_t u32x8 __attribute__((vector_size(32), aligned(4)));
 typedef int64_t i64x4 __attribute__((vector_size(32), aligned(8)));
 typedef uint64_t u64x4 __attribute__((vector_size(32), aligned(8)));
@@ -84,11 +94,12 @@ enum { WANT_POOLED = 1, WANT_TOKENS = 2, WANT_DOCUMENT_SLOTS = 4, WANT_QUERY_SLO
 
 /* Addresses are 64-bit in every build, so that one request serves them all. */
 typedef struct {
-    int64_t model, workspace;
-    int64_t texts, rows; /* rows is the sum of the lengths */
+    int64_t model, workspace; /* of a model that zenso_workspace has accepted */
+    int64_t room;             /* bytes of workspace */
+    int64_t texts, rows;      /* rows is the sum of the lengths */
     int64_t lengths;     /* int32[texts] */
     int64_t words;       /* int16[rows][hidden]: rows of the word embedding */
-    int64_t word_shifts; /* int32[rows]: left shift that makes a row Q20 */
+    int64_t word_shifts; /* int32[rows]: left shift that makes a row Q20, 0 to 15 */
     int64_t weights;     /* int32[rows]: of each token in a query's slots; their sum times 2^15 fits 31 bits */
     int64_t want;
     int64_t pooled; /* int16[texts][hidden], scale 32767 */
@@ -381,8 +392,8 @@ static void gelu(const int32_t *table, int entries, int32_t *x, int width) {
     for (int i = 0; i < width; i += 4) {
         i32x4 v = *(i32x4 *)(x + i);
         i32x4 sign = v >> 31;
-        i32x4 u = (v ^ sign) - sign;
-        u = __builtin_elementwise_min(u, (i32x4){} + last);
+        u32x4 magnitude = (u32x4)((v ^ sign) - sign); /* unsigned: -2^31 has one too */
+        i32x4 u = (i32x4)__builtin_elementwise_min(magnitude, (u32x4){} + (uint32_t)last);
         i32x4 at = u >> 9;
         i32x4 entry = {table[at[0]], table[at[1]], table[at[2]], table[at[3]]};
         i32x4 step = (entry << 16) >> 16;
@@ -686,7 +697,10 @@ static void normalise_exact(const int64_t *v, int width, int16_t *out) {
     }
     int cut = peak >> 26 ? 38 - __builtin_clzll(peak) : 0;
     uint64_t small = 0;
-    for (int i = 0; i < width; i++) small += (uint64_t)((v[i] >> cut) * (v[i] >> cut));
+    for (int i = 0; i < width; i++) {
+        uint64_t a = (uint64_t)(v[i] < 0 ? -v[i] : v[i]) >> cut; /* below 2^26 */
+        small += a * a;
+    }
     InverseRoot inverse = inverse_root(small);
     for (int i = 0; i < width; i++) {
         uint64_t a = (uint64_t)(v[i] < 0 ? -v[i] : v[i]);
@@ -1000,17 +1014,65 @@ EXPORT("zenso_processor") int32_t zenso_processor(void) {
 #endif
 }
 
-/* Bytes of workspace for `rows` tokens in a call, -1 when they cannot be had or the model is not one. */
-EXPORT("zenso_workspace") int64_t zenso_workspace(int64_t model, int64_t rows, int64_t cells) {
-    const Model *m = (const Model *)(uintptr_t)model;
-    Workspace ignored;
-    if (m->magic != MODEL_MAGIC || m->version != MODEL_VERSION || rows < 1 || cells < 0) return -1;
-    if (m->hidden > 4096 || m->hidden != m->heads * m->head_width || m->head_width % PANEL) return -1;
-    int64_t bytes = lay_out(m, rows, cells, 0, &ignored);
-    return bytes < ((int64_t)1 << 31) ? bytes : -1;
+/* Whether `count` numbers of `bytes` each lie inside the model at `at`, aligned. */
+static int inside(const Model *m, int64_t at, int64_t count, int bytes) {
+    return at >= (int64_t)sizeof(Model) && at % 4 == 0 && at + count * bytes <= m->size;
 }
 
-/* Run a request; 0 when done, 1 when a text is longer than the model's positions or the lengths do not add up. */
+static int check_norm(const Model *m, const Norm *norm) {
+    return inside(m, norm->gain, m->hidden, 4) && inside(m, norm->bias, m->hidden, 4);
+}
+
+static int check_linear(const Model *m, const Linear *layer, int inputs, int outputs) {
+    if (layer->inputs != inputs || layer->outputs != outputs) return 0;
+    if (!inside(m, layer->weights, (int64_t)inputs * outputs, 2) || !inside(m, layer->mantissa, outputs, 4) ||
+        !inside(m, layer->shift, outputs / PANEL, 4) || !inside(m, layer->bias, outputs, 4))
+        return 0;
+    const int32_t *shift = (const int32_t *)((const char *)m + layer->shift);
+    for (int panel = 0; panel < outputs / PANEL; panel++) /* less the 0 to 20 of a row, they shift 64-bit numbers */
+        if (shift[panel] < 21 || shift[panel] > 62) return 0;
+    return 1;
+}
+
+/* Whether the kernel may read `size` bytes at `m` as a model of width `hidden`: every table inside, every number that
+ * counts or shifts in its range. */
+static int check_model(const Model *m, int64_t size, int64_t hidden) {
+    if (size < (int64_t)sizeof(Model) || m->magic != MODEL_MAGIC || m->version != MODEL_VERSION || m->size != size)
+        return 0;
+    if (m->hidden != hidden || m->hidden < PANEL || m->hidden > MAX_HIDDEN || m->head_width < PANEL ||
+        m->head_width > m->hidden || m->head_width % PANEL || m->heads != m->hidden / m->head_width ||
+        m->hidden % m->head_width)
+        return 0;
+    if (m->intermediate < PANEL || m->intermediate > MAX_WIDE || m->intermediate % PANEL) return 0;
+    if (m->layers < 1 || m->layers > MAX_LAYERS || m->positions < 1 || m->positions > MAX_POSITIONS) return 0;
+    if (m->gelu_entries < 1 || m->gelu_entries > MAX_GELU || !inside(m, m->gelu_table, m->gelu_entries, 4)) return 0;
+    if (m->pooling < 0 || m->pooling > 1 || m->embedding_epsilon < 0 || m->epsilon < 0) return 0;
+    if (!inside(m, m->position_table, (int64_t)m->positions * m->hidden, 4) || !check_norm(m, &m->embedding_norm))
+        return 0;
+    if (m->relative_bias && !inside(m, m->relative_bias, (int64_t)m->heads * (2 * m->positions - 1), 4)) return 0;
+    if (!inside(m, m->layer_table, m->layers, sizeof(Layer))) return 0;
+    const Layer *layers = (const Layer *)((const char *)m + m->layer_table);
+    for (int l = 0; l < m->layers; l++)
+        if (!check_linear(m, &layers[l].qkv, m->hidden, 3 * m->hidden) ||
+            !check_linear(m, &layers[l].attention_output, m->hidden, m->hidden) ||
+            !check_linear(m, &layers[l].up, m->hidden, m->intermediate) ||
+            !check_linear(m, &layers[l].down, m->intermediate, m->hidden) ||
+            !check_norm(m, &layers[l].attention_norm) || !check_norm(m, &layers[l].output_norm))
+            return 0;
+    return 1;
+}
+
+/* Bytes of workspace for calls of up to `rows` tokens and `cells` cells, or -1: the `size` bytes at `model` are not a
+ * model of width `hidden` that this kernel runs, or so many rows or cells cannot be had. */
+EXPORT("zenso_workspace") int64_t zenso_workspace(int64_t model, int64_t size, int64_t hidden, int64_t rows, int64_t cells) {
+    const Model *m = (const Model *)(uintptr_t)model;
+    Workspace ignored;
+    if (rows < 1 || rows > MAX_ROWS || cells < 0 || cells > MAX_CELLS || !check_model(m, size, hidden)) return -1;
+    return lay_out(m, rows, cells, 0, &ignored);
+}
+
+/* Run a request; 0 when done, 1 when a text is longer than the model's positions or the lengths do not add up, 2 when the
+ * workspace is too small, 3 when a word's shift is out of range. */
 EXPORT("zenso_encode") int32_t zenso_encode(int64_t request) {
     const Request *q = (const Request *)(uintptr_t)request;
     const char *model = (const char *)(uintptr_t)q->model;
@@ -1018,12 +1080,17 @@ EXPORT("zenso_encode") int32_t zenso_encode(int64_t request) {
     const int32_t *lengths = (const int32_t *)(uintptr_t)q->lengths;
     Workspace w;
     int64_t total = 0;
+    if (q->texts < 1 || q->texts > MAX_ROWS) return 1;
     for (int text = 0; text < q->texts; text++) {
         if (lengths[text] < 1 || lengths[text] > m->positions) return 1;
         total += lengths[text];
     }
     if (total != q->rows) return 1;
-    lay_out(m, q->rows, q->cell_count, (char *)(uintptr_t)q->workspace, &w);
+    if (q->rows < 1 || q->rows > MAX_ROWS || q->cell_count < 0 || q->cell_count > MAX_CELLS) return 2;
+    if (lay_out(m, q->rows, q->cell_count, (char *)(uintptr_t)q->workspace, &w) > q->room) return 2;
+    const int32_t *word_shifts = (const int32_t *)(uintptr_t)q->word_shifts;
+    for (int row = 0; row < q->rows; row++)
+        if (word_shifts[row] < 0 || word_shifts[row] > 15) return 3;
     embed(model, m, q, lengths, &w);
     run_layers(model, m, q, lengths, &w);
     int16_t *tokens = (int16_t *)(uintptr_t)q->tokens;
@@ -1080,32 +1147,39 @@ static Norm random_norm(char *base, int64_t *at, uint64_t *state) {
     return out;
 }
 
-/* Run a model of pseudo-random integers on texts of 1 to 48 tokens, with every output, in `room` bytes at `base`
- * (2 MB are plenty); the result is a 64-bit FNV-1a hash of all output bits, or 0 when there is not enough room. */
+/* A model of pseudo-random integers at `base`, which grows `at` past it. */
+static Model *random_model(char *base, int64_t *at, uint64_t *state) {
+    Model *m = (Model *)(base + reserve(at, sizeof(Model)));
+    *m = (Model){.magic = MODEL_MAGIC, .version = MODEL_VERSION, .hidden = TEST_HIDDEN, .layers = TEST_LAYERS,
+                 .heads = TEST_HEADS, .head_width = TEST_HIDDEN / TEST_HEADS, .intermediate = TEST_WIDE,
+                 .positions = TEST_POSITIONS, .embedding_epsilon = 1, .epsilon = 43};
+    m->position_table = random_block(base, at, TEST_POSITIONS * TEST_HIDDEN, 4, 1 << 18, 0, state);
+    m->embedding_norm = random_norm(base, at, state);
+    m->relative_bias = random_block(base, at, TEST_HEADS * (2 * TEST_POSITIONS - 1), 4, 1 << 26, 0, state);
+    m->gelu_entries = 704;
+    m->gelu_table = random_block(base, at, m->gelu_entries, 4, 1 << 30, 0, state);
+    Layer *layers = (Layer *)(base + (m->layer_table = (int32_t)reserve(at, TEST_LAYERS * sizeof(Layer))));
+    for (int l = 0; l < TEST_LAYERS; l++) { /* one statement each: initialisers have no order */
+        layers[l].qkv = random_linear(base, at, TEST_HIDDEN, 3 * TEST_HIDDEN, state);
+        layers[l].attention_output = random_linear(base, at, TEST_HIDDEN, TEST_HIDDEN, state);
+        layers[l].up = random_linear(base, at, TEST_HIDDEN, TEST_WIDE, state);
+        layers[l].down = random_linear(base, at, TEST_WIDE, TEST_HIDDEN, state);
+        layers[l].attention_norm = random_norm(base, at, state);
+        layers[l].output_norm = random_norm(base, at, state);
+    }
+    m->size = (int32_t)*at;
+    return m;
+}
+
+/* Run a random model on texts of 1 to 48 tokens, with every output, in `room` bytes at `base` (2 MB are plenty); the
+ * result is a 64-bit FNV-1a hash of all output bits, or 0 when there is not enough room. */
 EXPORT("zenso_self_test") int64_t zenso_self_test(int64_t where, int64_t room) {
     static const int32_t lengths[TEST_TEXTS] = {1, 2, 15, 16, 33, 48};
     char *base = (char *)(uintptr_t)where;
     int64_t at = 0;
     uint64_t state = 1;
     if (room < 2000000) return 0;
-    Model *m = (Model *)(base + reserve(&at, sizeof(Model)));
-    *m = (Model){.magic = MODEL_MAGIC, .version = MODEL_VERSION, .hidden = TEST_HIDDEN, .layers = TEST_LAYERS,
-                 .heads = TEST_HEADS, .head_width = TEST_HIDDEN / TEST_HEADS, .intermediate = TEST_WIDE,
-                 .positions = TEST_POSITIONS, .embedding_epsilon = 1, .epsilon = 43};
-    m->position_table = random_block(base, &at, TEST_POSITIONS * TEST_HIDDEN, 4, 1 << 18, 0, &state);
-    m->embedding_norm = random_norm(base, &at, &state);
-    m->relative_bias = random_block(base, &at, TEST_HEADS * (2 * TEST_POSITIONS - 1), 4, 1 << 26, 0, &state);
-    m->gelu_entries = 704;
-    m->gelu_table = random_block(base, &at, m->gelu_entries, 4, 1 << 30, 0, &state);
-    Layer *layers = (Layer *)(base + (m->layer_table = (int32_t)reserve(&at, TEST_LAYERS * sizeof(Layer))));
-    for (int l = 0; l < TEST_LAYERS; l++) { /* one statement each: initialisers have no order */
-        layers[l].qkv = random_linear(base, &at, TEST_HIDDEN, 3 * TEST_HIDDEN, &state);
-        layers[l].attention_output = random_linear(base, &at, TEST_HIDDEN, TEST_HIDDEN, &state);
-        layers[l].up = random_linear(base, &at, TEST_HIDDEN, TEST_WIDE, &state);
-        layers[l].down = random_linear(base, &at, TEST_WIDE, TEST_HIDDEN, &state);
-        layers[l].attention_norm = random_norm(base, &at, &state);
-        layers[l].output_norm = random_norm(base, &at, &state);
-    }
+    const Model *m = random_model(base, &at, &state);
     int32_t rows = 0;
     for (int t = 0; t < TEST_TEXTS; t++) rows += lengths[t];
     Request q = {.model = where, .texts = TEST_TEXTS, .rows = rows, .lengths = (int64_t)(uintptr_t)lengths, .cell_count = TEST_CELLS};
@@ -1119,6 +1193,9 @@ EXPORT("zenso_self_test") int64_t zenso_self_test(int64_t where, int64_t room) {
     q.slots = where + reserve(&at, TEST_TEXTS * TEST_CELLS * TEST_HIDDEN * 4);
     int64_t end = at;
     q.workspace = where + at;
+    q.room = room - at;
+    int64_t needed = zenso_workspace(where, m->size, TEST_HIDDEN, rows, TEST_CELLS);
+    if (needed < 0 || needed > q.room) return 0;
     uint64_t hash = 0xCBF29CE484222325;
     for (int64_t i = outputs; i < end; i++) base[i] = 0;
     for (int run = 0; run < 2; run++) {
