@@ -115,6 +115,60 @@ CATALOGUE: tuple[ModelEntry, ...] = (
         hub=HubSource("sentence-transformers/all-mpnet-base-v2", "main"),
         artifact_blake3="02198b20e02a360db53e73a7841054f578ec733188c2ad2d96c9509d16260b7f",
     ),
+    ModelEntry(
+        name="bge-small-en-v1.5",
+        model_id="BAAI/bge-small-en-v1.5",
+        licence="MIT",
+        description="English retrieval; 12 layers, 384 dimensions, 256 tokens; vectors only so far",
+        files=(
+            ModelFile("config.json", "094f8e891b932f2000c92cfc663bac4c62069f5d8af5b5278c4306aef3084750", 743),
+            ModelFile(
+                "model.safetensors", "3c9f31665447c8911517620762200d2245a2518d6e7208acc78cd9db317e21ad", 133_466_304
+            ),
+            ModelFile("tokenizer.json", "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66", 711_396),
+        ),
+        wheels=(),
+        hub=HubSource("BAAI/bge-small-en-v1.5", "5c38ec7c405ec4b44b94cc5a9bb96e735b38267a"),
+        artifact_blake3=None,
+        pooling="first",
+        query_prefix="Represent this sentence for searching relevant passages: ",
+    ),
+    ModelEntry(
+        name="e5-small-v2",
+        model_id="intfloat/e5-small-v2",
+        licence="MIT",
+        description="English retrieval; 12 layers, 384 dimensions, 256 tokens; vectors only so far",
+        files=(
+            ModelFile("config.json", "5dfb0363cd0243be179c03bcaafd1542d0fbb95e8cbcf575fff3e229342adc2f", 615),
+            ModelFile(
+                "model.safetensors", "45bfa60070649aae2244fbc9d508537779b93b6f353c17b0f95ceccb1c5116c1", 133_466_304
+            ),
+            ModelFile("tokenizer.json", "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66", 711_396),
+        ),
+        wheels=(),
+        hub=HubSource("intfloat/e5-small-v2", "ffb93f3bd4047442299a41ebb6fa998a38507c52"),
+        artifact_blake3=None,
+        query_prefix="query: ",
+        document_prefix="passage: ",
+    ),
+    ModelEntry(
+        name="bge-m3",
+        model_id="BAAI/bge-m3",
+        licence="MIT",
+        description="100 languages; 24 layers, 1,024 dimensions, 256 tokens; vectors only so far",
+        files=(
+            ModelFile("config.json", "26159e7ad065073448460117eb24b7a4572f6f4e78eadff65dc0a11c052449fa", 687),
+            ModelFile(
+                "model.safetensors", "993b2248881724788dcab8c644a91dfd63584b6e5604ff2037cb5541e1e38e7e", 2_271_064_456
+            ),
+            ModelFile("tokenizer.json", "21106b6d7dab2952c1d496fb21d5dc9db75c28ed361a05f5020bbba27810dd08", 17_098_108),
+        ),
+        wheels=(),
+        # The hub's own conversion (pull request 130): the main branch has only a pickle, which can run code.
+        hub=HubSource("BAAI/bge-m3", "9a0624b896d81da7492a910ffa53731274b6cf3d"),
+        artifact_blake3=None,
+        pooling="first",
+    ),
 )
 
 
