@@ -1,0 +1,1 @@
+"""Fuzzers: hostile model files and hostile calls of the kernel."""
