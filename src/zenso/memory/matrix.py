@@ -67,12 +67,14 @@ class Part:
 class View:
     """The matrix as of one generation: a part for each segment, then the tail.
 
+    A view of another epoch says nothing of what rows mean now, so the next one is made without it.
     ``damaged`` are the segments whose files were missing or wrong, so that their rows came from SQLite.
     """
 
     generation: int
     parts: tuple[Part, ...]
     damaged: frozenset[Segment] = frozenset()
+    epoch: int = -1
 
     def top_k(self, query: SlotQuery, k: int, allowed: "NDArray[np.int64] | None") -> list[tuple[int, int]]:
         """Return the best (seq, integer score), best first, equal scores by lower seq.
@@ -135,6 +137,9 @@ def registered_segments(connection: sqlite3.Connection) -> list[Segment]:
 
 def _advance(view: View, connection: sqlite3.Connection, generation: int, folder: Path) -> View:
     """Make the next view out of the last one: only new segments and new rows are read."""
+    epoch = store.epoch(connection)
+    if epoch != view.epoch:
+        view = _EMPTY
     removed = _seqs(connection, "SELECT seq FROM removed WHERE generation > ? ORDER BY seq", view.generation)
     known = {part.segment: part for part in view.parts if part.segment}
     damaged: set[Segment] = set()
@@ -150,7 +155,7 @@ def _advance(view: View, connection: sqlite3.Connection, generation: int, folder
             damaged.add(segment)
             part = _part(*store.codes(connection, segment.first_seq, segment.last_seq), segment)
         parts.append(part)
-    return View(generation, (*parts, _tail(view, connection, removed, _covered(parts))), frozenset(damaged))
+    return View(generation, (*parts, _tail(view, connection, removed, _covered(parts))), frozenset(damaged), epoch)
 
 
 def _mapped(segment: Segment, connection: sqlite3.Connection, folder: Path) -> Part | None:

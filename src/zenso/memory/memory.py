@@ -30,7 +30,7 @@ from zenso.memory.documents import (
 )
 from zenso.memory.filters import compile_where
 from zenso.memory.matrix import Matrix, registered_segments
-from zenso.memory.schema import SCHEMA_VERSION
+from zenso.memory.migrations import SCHEMA_VERSION
 from zenso.memory.store import Embeddings, Source
 from zenso.memory.upkeep import tidy
 

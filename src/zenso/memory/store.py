@@ -1,6 +1,7 @@
 """What is read from and written to the database of a memory, each inside a transaction that the caller holds."""
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,19 @@ def generation(connection: sqlite3.Connection) -> int:
     """Return the number of write transactions so far."""
     value: int = connection.execute("SELECT generation FROM state").fetchone()[0]
     return value
+
+
+def epoch(connection: sqlite3.Connection) -> int:
+    """Return the number that is drawn anew when rows of the code matrix come to mean other codes."""
+    value: int = connection.execute("SELECT epoch FROM state").fetchone()[0]
+    return value
+
+
+def begin_epoch(connection: sqlite3.Connection) -> None:
+    """Make every process read the code matrix anew, and forget its segments; called in a write transaction."""
+    connection.execute("UPDATE state SET epoch = ?", (secrets.randbits(62),))
+    connection.execute("DELETE FROM segments")
+    connection.execute("DELETE FROM removed")
 
 
 def begin_change(connection: sqlite3.Connection) -> None:
@@ -154,9 +168,10 @@ def put(
             (entry.id, entry.source, provenance, embedding.tokens, to_json(entry.metadata)),
         ).lastrowid
         connection.execute("INSERT INTO texts VALUES (?, ?)", (seq, entry.text))
+        chunk = chunk_id(entry.id, 0, entry.text)
         connection.execute(
-            "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)",
-            (seq, embedding.code, embedding.vector, embedding.content_hash, chunk_id(entry.id, 0, entry.text)),
+            "INSERT INTO embeddings (seq, code, vector, content_hash, chunk_id, code_hash) VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, embedding.code, embedding.vector, embedding.content_hash, chunk, blake3(embedding.code).digest()),
         )
         _put_fields(connection, seq, entry.metadata)
 
