@@ -7,6 +7,8 @@ checked, memory-mapped segment files that can be rebuilt from it at any time.
 from zenso.memory.documents import Document, Hit, SourceUpdate, UnknownIdError
 from zenso.memory.memory import Memory, MemoryInfo
 from zenso.memory.metadata import Metadata, MetadataValue
+from zenso.memory.restore import restore
+from zenso.memory.snapshots import Snapshot, list_snapshots
 from zenso.memory.store import Source
 
 __all__ = [
@@ -16,7 +18,10 @@ __all__ = [
     "MemoryInfo",
     "Metadata",
     "MetadataValue",
+    "Snapshot",
     "Source",
     "SourceUpdate",
     "UnknownIdError",
+    "list_snapshots",
+    "restore",
 ]

@@ -118,8 +118,10 @@ class Matrix:
 
         None if another thread has already moved on to a newer state: begin a new transaction and ask again.
         """
-        generation = store.generation(connection)
+        generation, epoch = store.generation(connection), store.epoch(connection)
         with self._lock:
+            if self._view.epoch != epoch:
+                self._view = replace(_EMPTY, epoch=epoch)
             if self._view.generation > generation:
                 return None
             if self._view.generation < generation:
@@ -137,9 +139,6 @@ def registered_segments(connection: sqlite3.Connection) -> list[Segment]:
 
 def _advance(view: View, connection: sqlite3.Connection, generation: int, folder: Path) -> View:
     """Make the next view out of the last one: only new segments and new rows are read."""
-    epoch = store.epoch(connection)
-    if epoch != view.epoch:
-        view = _EMPTY
     removed = _seqs(connection, "SELECT seq FROM removed WHERE generation > ? ORDER BY seq", view.generation)
     known = {part.segment: part for part in view.parts if part.segment}
     damaged: set[Segment] = set()
@@ -155,7 +154,7 @@ def _advance(view: View, connection: sqlite3.Connection, generation: int, folder
             damaged.add(segment)
             part = _part(*store.codes(connection, segment.first_seq, segment.last_seq), segment)
         parts.append(part)
-    return View(generation, (*parts, _tail(view, connection, removed, _covered(parts))), frozenset(damaged), epoch)
+    return View(generation, (*parts, _tail(view, connection, removed, _covered(parts))), frozenset(damaged), view.epoch)
 
 
 def _mapped(segment: Segment, connection: sqlite3.Connection, folder: Path) -> Part | None:

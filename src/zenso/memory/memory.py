@@ -31,6 +31,7 @@ from zenso.memory.documents import (
 from zenso.memory.filters import compile_where
 from zenso.memory.matrix import Matrix, registered_segments
 from zenso.memory.migrations import SCHEMA_VERSION
+from zenso.memory.snapshots import CopyProgress, Snapshot, take_snapshot
 from zenso.memory.store import Embeddings, Source
 from zenso.memory.upkeep import tidy
 
@@ -253,6 +254,28 @@ class Memory:
             removed = store.remove_source(connection, source)
         self._changed = True
         return removed
+
+    # --- keeping ------------------------------------------------------------------------------------------------
+
+    def backup(self, target: str | Path, *, on_progress: CopyProgress | None = None) -> Snapshot:
+        """Take a snapshot into a folder of snapshots, made when missing; ``zenso.memory.restore`` puts it back.
+
+        It holds what was stored when the call began. Reading and writing go on meanwhile.
+
+        Parameters
+        ----------
+        target
+            Each snapshot gets a folder of its own in there, named by the moment in UTC.
+        on_progress
+            Called with the pages copied and their total.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses; then nothing is left behind.
+        """
+        with self._database.read() as connection:
+            return take_snapshot(connection, self.path.name, Path(target), on_progress)
 
     # --- reading ------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from typing import Any
 from blake3 import blake3
 
 from zenso.errors import InputError, IntegrityError
+from zenso.memory.disk_errors import translated
 
 DATABASE_NAME = "memory.sqlite3"
 MANIFEST_NAME = "manifest.json"
@@ -66,13 +67,12 @@ def take_snapshot(
 
     Raises
     ------
-    sqlite3.Error, OSError
+    StorageError
         The disk refuses. Nothing is left behind then.
     """
     now = datetime.now(UTC)
-    final = target / f"{now:%Y%m%dT%H%M%S.%fZ}"
-    target.mkdir(parents=True, exist_ok=True)
-    with _made_in_place(final) as folder:
+    final = target.absolute() / f"{now:%Y%m%dT%H%M%S.%fZ}"
+    with translated(final), _made_in_place(final) as folder:
         file = folder / DATABASE_NAME
         copy_database(connection, file, on_progress)
         snapshot = Snapshot(
@@ -114,7 +114,8 @@ def list_snapshots(target: Path) -> list[Snapshot]:
     """
     if not target.is_dir():
         raise InputError(f"no folder {target}; give the folder that `zenso backup` wrote to")
-    return [read_manifest(path) for path in sorted(target.iterdir()) if _NAME.fullmatch(path.name)]
+    with translated(target):
+        return [read_manifest(path) for path in sorted(target.iterdir()) if _NAME.fullmatch(path.name)]
 
 
 def prune_snapshots(target: Path, keep: int) -> list[Path]:
@@ -122,8 +123,9 @@ def prune_snapshots(target: Path, keep: int) -> list[Path]:
     old = [snapshot.path for snapshot in list_snapshots(target)][:-keep]
     for path in old:
         doomed = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
-        path.rename(doomed)  # so that a half-deleted one has no name of a snapshot
-        shutil.rmtree(doomed)
+        with translated(path):
+            path.rename(doomed)  # so that a half-deleted one has no name of a snapshot
+            shutil.rmtree(doomed)
     return old
 
 
@@ -195,7 +197,7 @@ def _advice(path: Path) -> str:
 def _made_in_place(final: Path) -> Iterator[Path]:
     """Give a temporary folder that gets its final name when the block ends, and is deleted if it raises."""
     folder = final.with_name(f".{final.name}.{os.getpid()}{_TEMPORARY}")
-    folder.mkdir()
+    folder.mkdir(parents=True)
     try:
         yield folder
         synchronise(folder)
