@@ -12,6 +12,7 @@ BUSY_SECONDS = 60.0
 """How long a process waits for another one's lock."""
 
 _FULL = "no space left for {path}: free some and try again; what was added before is safe"
+_DAMAGED = "{path} is damaged ({error}): restore a snapshot with zenso restore, or index into a new folder"
 NOT_A_MEMORY = "{path} is not a Zenso memory (not an SQLite database): move it away or restore a copy"
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -26,7 +27,7 @@ _SQLITE_ERRORS: dict[int, tuple[type[ZensoError], str]] = {
     sqlite3.SQLITE_NOTADB: (StorageError, NOT_A_MEMORY),
     sqlite3.SQLITE_CORRUPT: (
         IntegrityError,
-        "{path} is damaged ({error}): restore a copy, or index into a new folder",
+        _DAMAGED,
     ),
     sqlite3.SQLITE_READONLY: (
         StorageError,
@@ -67,3 +68,5 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         raise as_zenso_error(error, path) from error
+    except UnicodeDecodeError as error:  # SQLite's own message may quote bytes of a damaged file
+        raise IntegrityError(_DAMAGED.format(path=path, error=error)) from error

@@ -33,8 +33,6 @@ _MISSING = f"""SELECT documents.seq, documents.id, text, embeddings.chunk_id
     ORDER BY documents.seq LIMIT :limit"""  # noqa: S608 - our constants
 _COUNT = f"SELECT count(*) FROM documents WHERE {_STALE}"  # noqa: S608
 
-_COUNT = f"SELECT count(*) FROM documents WHERE {_STALE}"  # noqa: S608
-
 _FORGET_OTHERS = "DELETE FROM next_embeddings WHERE provenance NOT IN (SELECT value FROM json_each(?))"
 
 OnProgress = Callable[[int, int], None]

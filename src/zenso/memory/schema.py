@@ -8,6 +8,7 @@ that.
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 from zenso.errors import StorageError
@@ -100,6 +101,24 @@ def prepare(connection: sqlite3.Connection, file: Path, *, may_create: bool, pat
                 f"it once for writing to bring it up to date, for example with: zenso compact {file.parent}"
             )
         migrate(connection, file)
+
+
+def expected() -> dict[tuple[str, str], str]:
+    """Return the SQL of every table, index and trigger of this version, by kind and name, in one normal form."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        _create(connection)
+        return found(connection)
+
+
+def found(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """Return the same of a database."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {(kind, name): " ".join(sql.split()) for kind, name, sql in rows}
+
+
+def full_text_tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of the full-text indexes (FTS5) of a database."""
+    return [name for (_, name), sql in found(connection).items() if "USING fts5" in sql]
 
 
 def _create(connection: sqlite3.Connection) -> None:
