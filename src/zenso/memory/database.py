@@ -87,10 +87,7 @@ class Database:
         """Give the writing connection inside a transaction: durable when the block ends, undone if it raises."""
         self.require_writable()
         with self._write_lock, translated(self.file):
-            self._check_usable()
-            if self._writer is None:
-                self._writer = self._open("mode=rw")
-            connection = self._writer
+            connection = self._writing()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -100,6 +97,14 @@ class Database:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+
+    def vacuum(self) -> None:
+        """Write the file anew without free space, and empty the write-ahead log as far as readers let it."""
+        self.require_writable()
+        with self._write_lock, translated(self.file):
+            connection = self._writing()
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def close(self) -> None:
         """Close every connection; those in use are closed when they are given back."""
@@ -113,6 +118,13 @@ class Database:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+
+    def _writing(self) -> sqlite3.Connection:
+        """Return the connection that writes, opened when first needed; the caller holds the lock."""
+        self._check_usable()
+        if self._writer is None:
+            self._writer = self._open("mode=rw")
+        return self._writer
 
     def _exists(self) -> bool:
         try:

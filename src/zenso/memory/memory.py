@@ -14,6 +14,7 @@ import numpy as np
 
 from zenso.errors import InputError
 from zenso.memory import store
+from zenso.memory.compact import CompactReport, compact
 from zenso.memory.database import Database
 from zenso.memory.documents import (
     Document,
@@ -304,6 +305,18 @@ class Memory:
         """
         with self._database.read() as connection:
             return take_snapshot(connection, self.path.name, Path(target), on_progress)
+
+    def compact(self) -> CompactReport:
+        """Give back the disk space of what was deleted or replaced.
+
+        Needs as much free space as the memory takes. Readers go on meanwhile, writers wait.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses; then nothing has changed.
+        """
+        return compact(self._database)
 
     # --- reading ------------------------------------------------------------------------------------------------
 

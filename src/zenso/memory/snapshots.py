@@ -115,7 +115,7 @@ def list_snapshots(target: Path) -> list[Snapshot]:
     if not target.is_dir():
         raise InputError(f"no folder {target}; give the folder that `zenso backup` wrote to")
     with translated(target):
-        return [read_manifest(path) for path in sorted(target.iterdir()) if _NAME.fullmatch(path.name)]
+        return [read_manifest(path) for path in sorted(target.absolute().iterdir()) if _NAME.fullmatch(path.name)]
 
 
 def prune_snapshots(target: Path, keep: int) -> list[Path]:
