@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import zenso
 from zenso.memory import Memory, upkeep
-from zenso.zen import DocumentEmbeddings, load_encoder
+from zenso.zen import DocumentEmbeddings, ZenEncoder, load_encoder, slot_artifact
 
 
 class CachingEncoder:
@@ -46,6 +47,19 @@ class CachingEncoder:
 @pytest.fixture(scope="session")
 def encoder():
     return CachingEncoder(load_encoder())
+
+
+@pytest.fixture(scope="session")
+def other_encoder(tmp_path_factory):
+    """The same model with other slots, as after an upgrade that changes them: real codes of another provenance."""
+    place = tmp_path_factory.mktemp("slots")
+    name = "all-MiniLM-L6-v2"
+    tensors = safetensors.numpy.load_file(slot_artifact.DATA / f"{name}.safetensors")
+    tensors["cells"] = np.roll(tensors["cells"], 1, axis=1)  # other centres, so another partition
+    safetensors.numpy.save_file(tensors, place / f"{name}.safetensors")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(slot_artifact, "DATA", place)
+        return CachingEncoder(ZenEncoder(name, load_encoder()._encoder))
 
 
 @pytest.fixture
