@@ -72,6 +72,11 @@ def progress() -> Iterator[Progress]:
         yield bars
 
 
+def left_out(what: str, reason: str) -> None:
+    """Say on the standard error why some keys are null."""
+    sys.stderr.write(f"{what} is left out: {reason}\n")
+
+
 def _readable(value: Scalar) -> str:
     if isinstance(value, float):
         return f"{value:.9g}"
