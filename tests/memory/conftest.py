@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 import zenso
+from bench.other_model import with_other_slots
 from zenso.memory import Memory, upkeep
-from zenso.zen import DocumentEmbeddings, ZenEncoder, load_encoder, slot_artifact
+from zenso.zen import DocumentEmbeddings, load_encoder
 
 
 class CachingEncoder:
@@ -50,16 +50,9 @@ def encoder():
 
 
 @pytest.fixture(scope="session")
-def other_encoder(tmp_path_factory):
-    """The same model with other slots, as after an upgrade that changes them: real codes of another provenance."""
-    place = tmp_path_factory.mktemp("slots")
-    name = "all-MiniLM-L6-v2"
-    tensors = safetensors.numpy.load_file(slot_artifact.DATA / f"{name}.safetensors")
-    tensors["cells"] = np.roll(tensors["cells"], 1, axis=1)  # other centres, so another partition
-    safetensors.numpy.save_file(tensors, place / f"{name}.safetensors")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(slot_artifact, "DATA", place)
-        return CachingEncoder(ZenEncoder(name, load_encoder()._encoder))
+def other_encoder():
+    """The same model with other slots: real codes of another provenance."""
+    return CachingEncoder(with_other_slots(load_encoder()))
 
 
 @pytest.fixture
