@@ -12,6 +12,7 @@ from zenso.errors import ZensoError
 
 # Imported only when asked for: each may need packages that the others do not.
 BENCHES = {
+    "bitdelta": "bench.bitdelta",
     "canonical": "bench.canonical",
     "crash": "bench.crash",
     "engines": "bench.engines",

