@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-_QUICK_ROUNDS = 3  # of the optimisation of OPQ's rotation, instead of 50
+_QUICK_ROUNDS = 1  # of the optimisation of OPQ's rotation, instead of 50
 _QUERY_BITS = 8  # RaBitQ's scan of a query at this precision finds the same as with a float query, 50 times faster
 
 

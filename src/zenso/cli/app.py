@@ -9,6 +9,7 @@ import typer
 import zenso
 from zenso.cli.backup import backup, restore, snapshots
 from zenso.cli.check import check
+from zenso.cli.codec import codec_app
 from zenso.cli.compact import compact
 from zenso.cli.demo import demo
 from zenso.cli.doctor import doctor
@@ -38,6 +39,7 @@ _COMMANDS = (
 for command in _COMMANDS:
     app.command()(command)
 app.add_typer(models_app, name="models")
+app.add_typer(codec_app, name="codec")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
