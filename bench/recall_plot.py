@@ -15,11 +15,15 @@ _FAMILIES = {"rabitq": "RaBitQ", "rotated_rabitq": "RaBitQ, rotated first", "sq"
 
 def draw(path: Path, results: Mapping[str, Scalar], sizes: Sequence[int], codecs: Sequence[str]) -> None:
     """Draw Zenso's sizes and the codecs, whose names end in a number, one line a family."""
+
+    def number(key: str) -> float:
+        return float(results[key] or 0)
+
     figure, axes = plt.subplots(figsize=(8, 5))
-    axes.plot(sizes, [results[f"zenso_{size}_recall_at_10"] for size in sizes], "o-", linewidth=2, label="Zenso frame")
+    axes.plot(sizes, [number(f"zenso_{size}_recall_at_10") for size in sizes], "o-", linewidth=2, label="Zenso frame")
     for prefix, label in _FAMILIES.items():
         names = [name for name in codecs if name.rpartition("_")[0] == prefix]
-        points = [(results[f"{name}_bytes"], results[f"{name}_recall_at_10"]) for name in names]
+        points = [(number(f"{name}_bytes"), number(f"{name}_recall_at_10")) for name in names]
         axes.plot(*zip(*points, strict=True), "s--", markersize=4, linewidth=1, label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])

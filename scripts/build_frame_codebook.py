@@ -41,7 +41,8 @@ def learn_table(spread: float, start: int) -> tuple[float, NDArray[np.int16]]:
 
     def numbers() -> NDArray[np.float64]:
         shape = (VECTORS, VISITS)
-        return rng.standard_normal(shape) * np.exp(spread * rng.standard_normal(shape) - spread**2)
+        deviations: NDArray[np.float64] = np.exp(spread * rng.standard_normal(shape) - spread**2)
+        return rng.standard_normal(shape) * deviations
 
     entries = rng.permutation(np.quantile(numbers(), (np.arange(trellis.WINDOWS) + 0.5) / trellis.WINDOWS))
     visits = np.stack([np.arange(VISITS), np.full(VISITS, STEP), np.full(VISITS, trellis.MAX_PASS_WEIGHT // VISITS)])
