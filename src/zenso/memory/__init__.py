@@ -4,19 +4,25 @@
 checked, memory-mapped segment files that can be rebuilt from it at any time.
 """
 
-from zenso.memory.documents import Document, Hit, SourceUpdate, UnknownIdError
+from zenso.memory.documents import Document, Hit, Hits, SourceUpdate, UnknownIdError
 from zenso.memory.memory import Memory, MemoryInfo
 from zenso.memory.metadata import Metadata, MetadataValue
+from zenso.memory.stages import Candidate, Explanation, SearchSettings, Stage
 from zenso.memory.store import Source
 
 __all__ = [
+    "Candidate",
     "Document",
+    "Explanation",
     "Hit",
+    "Hits",
     "Memory",
     "MemoryInfo",
     "Metadata",
     "MetadataValue",
+    "SearchSettings",
     "Source",
     "SourceUpdate",
+    "Stage",
     "UnknownIdError",
 ]

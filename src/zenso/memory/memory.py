@@ -1,6 +1,7 @@
 """``Memory``: documents, their 964-byte codes and their metadata in one folder, searched by meaning."""
 
 import json
+import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from zenso.errors import InputError
 from zenso.memory import store
 from zenso.memory.database import Database
@@ -19,6 +18,7 @@ from zenso.memory.documents import (
     Document,
     Entry,
     Hit,
+    Hits,
     SourceUpdate,
     UnknownIdError,
     check_id,
@@ -29,8 +29,9 @@ from zenso.memory.documents import (
     source_entries,
 )
 from zenso.memory.filters import compile_where
-from zenso.memory.matrix import Matrix, registered_segments
+from zenso.memory.matrix import Matrix, View, registered_segments
 from zenso.memory.schema import SCHEMA_VERSION
+from zenso.memory.stages import Candidate, Explanation, Ranking, SearchSettings, Stage, best_first, rank
 from zenso.memory.store import Embeddings, Source
 from zenso.memory.upkeep import tidy
 
@@ -42,6 +43,8 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 # One transaction of ``add`` holds at most this much, so that memory use and the wait for the write lock stay bounded.
 BATCH_DOCUMENTS = 256
 BATCH_CHARACTERS = 16 * 2**20
+
+_DEFAULT_SETTINGS = SearchSettings()
 
 Progress = Callable[[int], None]
 GivenMetadata = Mapping[str, object] | Sequence[Mapping[str, object] | None] | None
@@ -72,7 +75,10 @@ class Memory:
     Insertion order is the order of iteration: a document whose text is replaced counts as new.
     """
 
-    def __init__(self, database: Database, model: str, load: "Callable[[], ZenEncoder] | None") -> None:
+    def __init__(
+        self, database: Database, model: str, load: "Callable[[], ZenEncoder] | None", settings: SearchSettings
+    ) -> None:
+        self.settings = settings
         self._database = database
         self._model = model
         self._load = load
@@ -90,12 +96,14 @@ class Memory:
         model: str = DEFAULT_MODEL,
         read_only: bool = False,
         encoder: "ZenEncoder | Callable[[], ZenEncoder] | None" = None,
+        settings: SearchSettings = _DEFAULT_SETTINGS,
     ) -> Self:
         """Open the memory in a folder, made with its parents when missing.
 
         The model is loaded when it is first needed, by adding or searching. With ``read_only`` nothing is ever
         written; a folder without write permission can be opened either way. ``encoder`` takes the model's place: a
-        loaded one, or a function without arguments that loads it when it is needed.
+        loaded one, or a function without arguments that loads it when it is needed. ``settings`` say how much work
+        searches do; they can also be changed later, as ``memory.settings``.
 
         Raises
         ------
@@ -103,7 +111,7 @@ class Memory:
             If the folder cannot be used, holds something else, or was made by a newer version.
         """
         load = encoder if encoder is None or callable(encoder) else lambda: encoder
-        return cls(Database(Path(path), read_only=read_only), model, load)
+        return cls(Database(Path(path), read_only=read_only), model, load, settings)
 
     def close(self) -> None:
         """Close the memory; closing it again does nothing."""
@@ -256,8 +264,13 @@ class Memory:
 
     # --- reading ------------------------------------------------------------------------------------------------
 
-    def search(self, query: str, k: int = 5, *, where: Mapping[str, object] | None = None) -> list[Hit]:
-        """Return the ``k`` documents nearest to a query, best first; equal scores by insertion order.
+    def search(
+        self, query: str, k: int = 5, *, where: Mapping[str, object] | None = None, explain: bool = False
+    ) -> Hits:
+        """Return the ``k`` documents nearest to a query, best first; equal scores by id.
+
+        Large memories are searched in stages, coarse to fine (``settings``); with ``explain`` the ``explanation`` of
+        the hits tells what each stage found.
 
         ``where`` leaves only documents whose metadata it matches: ``{"lang": "en", "year": {"$gte": 2020}}``, with
         ``$eq $ne $gt $gte $lt $lte $in $nin $exists`` on fields and ``$and $or $not`` on filters.
@@ -275,7 +288,7 @@ class Memory:
         condition = compile_where(where) if where is not None else None
         with self._database.read() as connection:
             if store.stored_provenance(connection) is None:
-                return []  # nothing to search, so no model to load
+                return Hits()  # nothing to search, so no model to load
         encoder = self.encoder
         prepared = encoder.encode_query(checked).prepare()
         while True:
@@ -285,13 +298,18 @@ class Memory:
                     continue  # another thread saw a newer state
                 store.check_provenance(connection, encoder.provenance, self.path)
                 allowed = store.matching(connection, condition) if condition else None
-                best = view.top_k(prepared, k, allowed)
-                found = [store.document_at(connection, seq) for seq, _ in best]
-            scores = prepared.similarity(np.array([score for _, score in best], np.int64))
-            return [
+                ranking = rank(view, prepared, k, allowed, self.settings)
+                seqs = view.seqs_at(ranking.rows)
+                order = best_first(store.ids_at(connection, seqs), ranking.scores)[:k]
+                found = [store.document_at(connection, int(seqs[place])) for _, place in order]
+                explanation = _explanation(connection, view, ranking) if explain else None
+            scores = prepared.similarity(ranking.scores[[place for _, place in order]])
+            hits = Hits(
                 Hit(document.id, float(score), document.text, document.metadata)
                 for document, score in zip(found, scores, strict=True)
-            ]
+            )
+            hits.explanation = explanation
+            return hits
 
     def get(self, id: str) -> Document | None:  # noqa: A002 - the word of every store's interface
         """Return a document, or None if there is none of that id."""
@@ -398,6 +416,16 @@ def _embed(encoder: "ZenEncoder", batch: list[Entry], known: Embeddings, on_prog
     if on_progress is not None and len(missing) < len(batch):
         on_progress(len(batch) - len(missing))
     return store.embedding_rows(missing, encoder.encode_documents(missing, on_progress)) if missing else {}
+
+
+def _explanation(connection: sqlite3.Connection, view: View, ranking: Ranking) -> Explanation:
+    """Name the documents that each stage left."""
+    stages = []
+    for stage in ranking.stages:
+        order = best_first(store.ids_at(connection, view.seqs_at(stage.rows)), stage.scores)
+        candidates = tuple(Candidate(document_id, float(stage.scores[place])) for document_id, place in order)
+        stages.append(Stage(stage.name, stage.considered, candidates, stage.seconds))
+    return Explanation(tuple(stages))
 
 
 def _bytes_on_disk(folder: Path) -> int:
