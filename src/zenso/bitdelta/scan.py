@@ -11,6 +11,7 @@ Rows that cost as much as the last one are all kept, so that the outcome does no
 the matrix is cut into pieces, or on the number of threads.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from zenso.bitdelta.format import CODE_BYTES, HEADER_BYTES, SLOT_BYTES, SLOT_WIDTH, SLOTS
+from zenso.bitdelta.format import CODE_BYTES, HEADER_BYTES, SLOT_BYTES, SLOT_WIDTH
 from zenso.bitdelta.scoring import PLANES, SlotQuery, _popcount, score
 from zenso.errors import InputError
 
@@ -87,11 +88,11 @@ class CodeTable:
     def __init__(self, codes: Sequence[NDArray[np.uint8]], columns: Sequence[Column]) -> None:
         for piece, of_piece in zip(codes, columns, strict=True):
             _check_piece(piece, of_piece)
-        self._pieces = (tuple(codes), tuple(columns))  # keeps alive what the addresses below point to
+        self._codes = tuple(codes)
+        self._columns = tuple(columns)  # keeps alive what the addresses below point to
         counts = [len(piece) for piece in codes]
         self._starts = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))  # (pieces + 1,)
-        self._codes = np.array([piece.ctypes.data for piece in codes], np.uint64)
-        self._columns = np.array([of_piece.ctypes.data for of_piece in columns], np.uint64)
+        self._addresses = np.array([of_piece.ctypes.data for of_piece in columns], np.uint64)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -130,7 +131,7 @@ class CodeTable:
         def scan_run(i: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
             run = (bounds[i], bounds[i + 1], 1)
             found: tuple[NDArray[np.int64], NDArray[np.int64]]
-            found = _scan(self._columns, self._starts, run, planes, allowed, keep, cut)
+            found = _scan(self._addresses, self._starts, run, planes, allowed, keep, cut)
             return found
 
         runs = _at_once(scan_run, len(bounds) - 1)
@@ -150,9 +151,11 @@ class CodeTable:
         pieces = max(1, min(threads, len(rows) // _GATHERED))
 
         def score_piece(i: int) -> None:
-            for first in range(len(rows) * i // pieces, len(rows) * (i + 1) // pieces, _GATHERED):
-                span = slice(first, min(first + _GATHERED, len(rows) * (i + 1) // pieces))
-                out[span] = score(query, self.gather(rows[span]))
+            end = len(rows) * (i + 1) // pieces
+            copied = np.empty((_GATHERED, CODE_BYTES), np.uint8)
+            for first in range(len(rows) * i // pieces, end, _GATHERED):
+                some = rows[first : min(first + _GATHERED, end)]
+                out[first : first + len(some)] = score(query, self._copy(some, copied))
 
         _at_once(score_piece, pieces)
         return out
@@ -160,9 +163,19 @@ class CodeTable:
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Copy the codes of some rows, in ascending order: uint8 (n, 964)."""
         self._check_rows(rows)
-        out = np.empty((len(rows), CODE_BYTES), np.uint8)
-        _gather(self._codes, self._starts, rows, out)
-        return out
+        return self._copy(rows, np.empty((len(rows), CODE_BYTES), np.uint8))
+
+    def _copy(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Copy the codes of some rows to the front of ``out``, and return that part of it."""
+        first = int(np.searchsorted(self._starts, rows[0], "right")) - 1 if len(rows) else 0
+        cuts = np.searchsorted(rows, self._starts[first:]).tolist()
+        for piece, (begin, end) in enumerate(itertools.pairwise(cuts), first):
+            if begin < end:
+                places = rows[begin:end] - self._starts[piece]
+                np.take(self._codes[piece], places, axis=0, out=out[begin:end], mode="clip")
+            elif begin == len(rows):
+                break
+        return out[: len(rows)]
 
     def _foretell_cut(self, planes: NDArray[np.uint64], keep: int, mask: NDArray[np.bool_]) -> int:
         """Guess from a sample a cost that a little more than ``keep`` rows will not exceed, to pass over the others."""
@@ -170,11 +183,11 @@ class CodeTable:
         if share < _FEW or len(self) < 2 * _SAMPLE * share:
             return _WORST
         wanted = share + share // 4 + 16
-        _, costs = _scan(self._columns, self._starts, (0, len(self._codes), _SAMPLE), planes, mask, wanted, _WORST)
+        _, costs = _scan(self._addresses, self._starts, (0, len(self._codes), _SAMPLE), planes, mask, wanted, _WORST)
         return int(costs.max()) if len(costs) >= wanted else _WORST
 
     def _check_rows(self, rows: NDArray[np.int64]) -> None:
-        """Addresses are followed unchecked, so what they are made of is checked."""
+        """Rows that are out of order would be looked for in the wrong pieces."""
         wrong = len(rows) and (rows[0] < 0 or rows[-1] >= len(self) or bool(np.any(rows[1:] <= rows[:-1])))
         if rows.dtype != np.int64 or wrong:
             message = f"rows must be int64, ascending, from 0 to {len(self) - 1}"
@@ -289,18 +302,3 @@ def _keep_up_to(cut: int, rows: NDArray[np.int64], costs: NDArray[np.int64], cou
             costs[kept] = costs[i]
             kept += 1
     return kept
-
-
-@numba.njit(cache=True, nogil=True, boundscheck=False)
-def _gather(
-    codes: NDArray[np.uint64], starts: NDArray[np.int64], rows: NDArray[np.int64], out: NDArray[np.uint8]
-) -> None:
-    piece = 0
-    for i in range(len(rows)):
-        while rows[i] >= starts[piece + 1]:
-            piece += 1
-        place = codes[piece] + np.uint64((rows[i] - starts[piece]) * CODE_BYTES)
-        header = numba.carray(_pointer(place), (1,))
-        out[i, :8].view(np.uint64)[0] = header[0]
-        words = numba.carray(_pointer(place + np.uint64(HEADER_BYTES)), (SLOTS * _WORDS,))
-        out[i, HEADER_BYTES:].view(np.uint64)[:] = words
