@@ -32,6 +32,7 @@ from zenso.bitdelta import score
 from zenso.bitdelta.format import SLOT_BYTES
 from zenso.errors import InputError
 from zenso.memory import Memory, SearchSettings
+from zenso.memory.matrix import View
 from zenso.zen import DocumentEmbeddings, QueryEmbedding, ZenEncoder, load_encoder
 
 K = 10
@@ -153,16 +154,13 @@ def _read(words: NDArray[np.uint64]) -> np.uint64:
 
 def measure_scan(memory: Memory, embedded: Sequence[QueryEmbedding]) -> dict[str, Scalar]:
     """Time the scan alone, in turn with reading a large array, so that both meet the same machine."""
-    with memory._database.read() as connection:  # noqa: SLF001 - the scan is no public call
-        view = memory._matrix.view(connection)  # noqa: SLF001
-    assert view is not None
+    view = _view(memory)
     keep = max(ONE_THREAD.aligned_rows, len(view.table) // ONE_THREAD.aligned_share)
     words = np.ones(READ_BYTES // 8, np.uint64)
     _read(words)
     scans, reads = [], []
     for turn in range(ROUNDS):
-        query = embedded[turn % len(embedded)].prepare()
-        planes = query.planes[query.slots == 0][0]
+        planes = _planes(embedded[turn % len(embedded)])
         began = time.perf_counter()
         view.table.scan(planes, keep, threads=1)
         scanned = time.perf_counter()
@@ -180,6 +178,29 @@ def measure_scan(memory: Memory, embedded: Sequence[QueryEmbedding]) -> dict[str
         "scan_best_gb_per_s": column / min(scans),
         "memory_best_gb_per_s": memory_rate / min(reads),
     }
+
+
+def scan_recall(memory: Memory, embedded: Sequence[QueryEmbedding], truth: NDArray[np.int64]) -> float:
+    """Return the share of the ten nearest pooled vectors that the scan alone finds; rows are in order of adding."""
+    table = _view(memory).table
+    found = []
+    for query in embedded:
+        nearest = table.scan(_planes(query), K)
+        found.append(nearest.rows[np.argsort(nearest.costs, kind="stable")[:K]])
+    return search_peers.recall(np.stack(found), truth)
+
+
+def _view(memory: Memory) -> View:
+    with memory._database.read() as connection:  # noqa: SLF001 - the scan is no public call
+        view = memory._matrix.view(connection)  # noqa: SLF001
+    assert view is not None
+    return view
+
+
+def _planes(query: QueryEmbedding) -> NDArray[np.uint64]:
+    prepared = query.prepare()
+    planes: NDArray[np.uint64] = prepared.planes[prepared.slots == 0][0]
+    return planes
 
 
 def measure_stages(memory: Memory, queries: Sequence[str]) -> dict[str, Scalar]:
@@ -265,10 +286,8 @@ def measure_changes(memory: Memory, queries: Sequence[str], count: int) -> dict[
     }
 
 
-def measure_peers(collection: Collection, embedded: Sequence[QueryEmbedding]) -> dict[str, Scalar]:
+def measure_peers(collection: Collection, vectors: NDArray[np.int16], truth: NDArray[np.int64]) -> dict[str, Scalar]:
     """Measure the other libraries on the same pooled vectors."""
-    vectors = np.stack([query.vector for query in embedded])
-    truth = search_peers.pooled_truth(collection, vectors)
     asked = search_peers.unit(vectors)
     measurements: dict[str, Callable[[], search_peers.Peer]] = {
         "faiss_rabitq": lambda: search_peers.measure_faiss("IndexRaBitQ", collection, asked, truth),
@@ -350,6 +369,8 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         "flipped_share": FLIPPED,
         "queries": len(queries),
     }
+    vectors = np.stack([query.vector for query in embedded])
+    truth = search_peers.pooled_truth(collection, vectors)
     with _place(options.work) as place:
         folder = place / "memory"
         values["build_seconds"] = build(folder, encoder, collection)
@@ -363,6 +384,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
             milliseconds, _ = timed_searches(memory, queries)
             values |= percentiles("search", milliseconds)
             values |= measure_scan(memory, embedded)
+            values["scan_recall_at_10_pooled"] = scan_recall(memory, embedded, truth)
             values |= measure_stages(memory, queries)
             values |= measure_recall(memory, collection, queries, embedded)
         with Memory.open(folder, read_only=True, encoder=encoder, settings=ONE_THREAD) as memory:
@@ -371,7 +393,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         values |= cold
         with Memory.open(folder, encoder=ready, settings=ONE_THREAD) as memory:
             values |= measure_changes(memory, queries, QUICK_CHANGES if options.quick else CHANGES)
-    return values | measure_peers(collection, embedded)
+    return values | measure_peers(collection, vectors, truth)
 
 
 def _disk(folder: Path, documents: int) -> dict[str, Scalar]:

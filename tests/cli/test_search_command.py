@@ -29,6 +29,19 @@ def test_text(zenso, notes):
     assert "\x1b" not in result.out
 
 
+def test_explain(zenso, notes):
+    found = zenso("search", "how to bake", "-m", notes, "-k", "2", "--json", "--explain").json
+    assert sorted(found) == ["documents", "explanation", "hits", "query", "seconds"]
+    (stage,) = found["explanation"]["stages"]  # so few documents are not scanned first
+    assert (stage["name"], stage["considered"]) == ("aligned", 4)
+    assert [candidate["id"] for candidate in stage["candidates"]] == [hit["id"] for hit in found["hits"]]
+    assert stage["candidates"][0]["score"] == pytest.approx(found["hits"][0]["score"], abs=1e-6)
+    shown = zenso("search", "how to bake", "-m", notes, "-k", "2", "--explain").out
+    assert "stage aligned: 4 considered, 2 left" in shown
+    assert shown.count(found["hits"][0]["id"]) == 1
+    assert "explanation" not in zenso("search", "how to bake", "-m", notes, "--json").json
+
+
 def test_filters(zenso, notes):
     def texts(*where):
         options = [part for text in where for part in ("--where", text)]

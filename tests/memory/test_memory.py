@@ -14,14 +14,19 @@ from zenso.memory import Document, Hit, Memory, UnknownIdError
 
 def test_public_names():
     assert sorted(zenso.memory.__all__) == [
+        "Candidate",
         "Document",
+        "Explanation",
         "Hit",
+        "Hits",
         "Memory",
         "MemoryInfo",
         "Metadata",
         "MetadataValue",
+        "SearchSettings",
         "Source",
         "SourceUpdate",
+        "Stage",
         "UnknownIdError",
     ]
 
@@ -80,9 +85,9 @@ def test_an_id_that_exists_is_replaced(memory):
     assert memory.search("text", where={"v": 1}) == []
 
 
-def test_equal_scores_come_in_insertion_order(memory):
+def test_equal_scores_come_in_order_of_ids(memory):
     memory.add(["twin"] * 3, ids=["c", "a", "b"])
-    assert [hit.id for hit in memory.search("twin", k=2)] == ["c", "a"]
+    assert [hit.id for hit in memory.search("twin", k=2)] == ["a", "b"]
 
 
 def test_one_mapping_of_metadata_counts_for_every_text(memory):
@@ -341,7 +346,8 @@ def assert_search_is_exhaustive(memory, model, encoder):
     codes = encoder.encode_documents([text for text, _ in model.values()]).codes
     rows, scores = top_k(query, codes, len(model))
     names = list(model)
-    expected = list(zip([names[row] for row in rows], query.similarity(scores), strict=True))
+    ranked = sorted(zip(-scores, [names[row] for row in rows], strict=True))
+    expected = [(name, query.similarity(-negative)) for negative, name in ranked]
     assert [(hit.id, hit.score) for hit in memory.search("pets", k=9)] == expected
     assert [(hit.id, hit.score) for hit in memory.search("pets", k=2)] == expected[:2]
     last = max(step for _, step in model.values())
