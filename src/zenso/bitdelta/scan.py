@@ -146,7 +146,6 @@ class CodeTable:
 
     def score(self, query: SlotQuery, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.int64]:
         """Score the codes of some rows, in ascending order: int64 (n,), equal to ``score`` of their codes."""
-        self._check_rows(rows)
         out = np.empty(len(rows), np.int64)
         pieces = max(1, min(threads, len(rows) // _GATHERED))
 
@@ -155,23 +154,28 @@ class CodeTable:
             copied = np.empty((_GATHERED, CODE_BYTES), np.uint8)
             for first in range(len(rows) * i // pieces, end, _GATHERED):
                 some = rows[first : min(first + _GATHERED, end)]
-                out[first : first + len(some)] = score(query, self._copy(some, copied))
+                out[first : first + len(some)] = score(query, self.gather(some, copied))
 
         _at_once(score_piece, pieces)
         return out
 
-    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Copy the codes of some rows, in ascending order: uint8 (n, 964)."""
-        self._check_rows(rows)
-        return self._copy(rows, np.empty((len(rows), CODE_BYTES), np.uint8))
+    def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return the codes of some rows, in ascending order: uint8 (n, 964), not to be written to.
 
-    def _copy(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Copy the codes of some rows to the front of ``out``, and return that part of it."""
+        Rows that lie side by side are not copied; others are, to the front of ``out`` if that is given.
+        """
+        self._check_rows(rows)
         first = int(np.searchsorted(self._starts, rows[0], "right")) - 1 if len(rows) else 0
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and rows[-1] < self._starts[first + 1]:
+            start = int(rows[0] - self._starts[first])
+            return self._codes[first][start : start + len(rows)]
+        if out is None:
+            out = np.empty((len(rows), CODE_BYTES), np.uint8)
         cuts = np.searchsorted(rows, self._starts[first:]).tolist()
         for piece, (begin, end) in enumerate(itertools.pairwise(cuts), first):
             if begin < end:
                 places = rows[begin:end] - self._starts[piece]
+                # All places exist, and with "clip" numpy copies straight to ``out``.
                 np.take(self._codes[piece], places, axis=0, out=out[begin:end], mode="clip")
             elif begin == len(rows):
                 break

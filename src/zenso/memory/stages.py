@@ -47,7 +47,7 @@ class SearchSettings:
 
     exhaustive_rows: int = 20_000
     aligned_rows: int = 4_000
-    aligned_share: int = 200
+    aligned_share: int = 125
     threads: int | None = None
 
     def __post_init__(self) -> None:
