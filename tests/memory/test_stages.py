@@ -109,8 +109,8 @@ def test_a_scan_that_leaves_everything_changes_nothing(search, query):
 
 @pytest.mark.parametrize("query", QUERIES[:2])
 def test_threads_change_nothing(search, query, monkeypatch):
-    monkeypatch.setattr("zenso.bitdelta.scan._ROWS_A_THREAD", 100)
-    monkeypatch.setattr("zenso.bitdelta.scan._GATHERED", 16)
+    monkeypatch.setattr("zenso.bitdelta.table._ROWS_A_THREAD", 100)
+    monkeypatch.setattr("zenso.bitdelta.table._GATHERED", 16)
     wanted = search(query, settings=dataclasses.replace(STAGED, threads=1))
     for threads in (2, 5, None):
         assert same(search(query, settings=dataclasses.replace(STAGED, threads=threads)), wanted)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zenso.bitdelta import CODE_BYTES
-from zenso.bitdelta.scan import CodeTable, column
+from zenso.bitdelta.table import CodeTable, column
 from zenso.errors import IntegrityError
 from zenso.memory import store
 from zenso.memory.segments import FOLDER_NAME, Segment, map_segment
@@ -70,12 +70,14 @@ class Part:
 class View:
     """The matrix as of one generation: a part for each segment, then the tail.
 
+    A view of another epoch says nothing of what rows mean now, so the next one is made without it.
     ``damaged`` are the segments whose files were missing or wrong, so that their rows came from SQLite.
     """
 
     generation: int
     parts: tuple[Part, ...]
     damaged: frozenset[Segment] = frozenset()
+    epoch: int = -1
 
     @cached_property
     def table(self) -> CodeTable:
@@ -133,8 +135,10 @@ class Matrix:
 
         None if another thread has already moved on to a newer state: begin a new transaction and ask again.
         """
-        generation = store.generation(connection)
+        generation, epoch = store.generation(connection), store.epoch(connection)
         with self._lock:
+            if self._view.epoch != epoch:
+                self._view = replace(_EMPTY, epoch=epoch)
             if self._view.generation > generation:
                 return None
             if self._view.generation < generation:
@@ -167,7 +171,7 @@ def _advance(view: View, connection: sqlite3.Connection, generation: int, folder
             damaged.add(segment)
             part = _stored(*store.codes(connection, segment.first_seq, segment.last_seq), segment)
         parts.append(part)
-    return View(generation, (*parts, _tail(view, connection, removed, _covered(parts))), frozenset(damaged))
+    return View(generation, (*parts, _tail(view, connection, removed, _covered(parts))), frozenset(damaged), view.epoch)
 
 
 def _mapped(segment: Segment, connection: sqlite3.Connection, folder: Path) -> Part | None:

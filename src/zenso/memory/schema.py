@@ -1,4 +1,4 @@
-"""The SQLite schema of a memory, its version, and the checks made when a database is opened.
+"""The SQLite schema of a memory and the checks made when a database is opened.
 
 ``documents`` carries what lists and filters read; texts and embeddings stand in tables of their own so that such
 scans stay small. A ``seq`` is never used twice: a document whose text changes gets a new one, and the old one goes to
@@ -8,13 +8,15 @@ that.
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 from zenso.errors import StorageError
+from zenso.memory.migrations import SCHEMA_VERSION, migrate, take_step, version_of
 
-SCHEMA_VERSION = 1
 APPLICATION_ID = 0x5A454E53  # "ZENS"
 
+# Version 1, as it was released; what has changed since stands in migrations.py.
 _TABLES = (
     # One row: the generation counts the write transactions, so that a reader knows when to look again.
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL)",
@@ -68,21 +70,23 @@ _TABLES = (
 
 
 def prepare(connection: sqlite3.Connection, file: Path, *, may_create: bool, patience: float) -> None:
-    """Create the schema in an empty database, or check that the database is a memory this version can read.
+    """Create the schema in an empty database, or see to it that the database is a memory of this version.
 
-    ``patience`` is how long to wait, in seconds, for another process that creates it at the same moment.
+    One of an older version is migrated. ``patience`` is how long to wait, in seconds, for another process that creates
+    it at the same moment.
 
     Raises
     ------
     StorageError
-        If the database belongs to another program, was made by a newer version, or is empty and may not be filled.
+        If the database belongs to another program, was made by a newer version, or is empty or of an older version
+        and may not be written.
     """
     if _is_empty(connection):
         if not may_create:
             raise StorageError(f"{file} holds no memory yet; open it once without read_only to create it")
         _switch_to_wal(connection, patience)
         _create(connection)
-    application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+    application, version = _pragma(connection, "application_id"), version_of(connection)
     if application != APPLICATION_ID:
         raise StorageError(f"{file} is an SQLite database but not a Zenso memory; choose another folder")
     if version > SCHEMA_VERSION:
@@ -90,6 +94,31 @@ def prepare(connection: sqlite3.Connection, file: Path, *, may_create: bool, pat
             f"{file} was made by a newer Zenso (memory version {version}; this one reads up to {SCHEMA_VERSION}); "
             "upgrade with: pip install --upgrade zenso"
         )
+    if version < SCHEMA_VERSION:
+        if not may_create:
+            raise StorageError(
+                f"{file} was made by an older Zenso (memory version {version}, this one reads {SCHEMA_VERSION}); open "
+                f"it once for writing to bring it up to date, for example with: zenso compact {file.parent}"
+            )
+        migrate(connection, file)
+
+
+def expected() -> dict[tuple[str, str], str]:
+    """Return the SQL of every table, index and trigger of this version, by kind and name, in one normal form."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        _create(connection)
+        return found(connection)
+
+
+def found(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """Return the same of a database."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {(kind, name): " ".join(sql.split()) for kind, name, sql in rows}
+
+
+def full_text_tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of the full-text indexes (FTS5) of a database."""
+    return [name for (_, name), sql in found(connection).items() if "USING fts5" in sql]
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -99,7 +128,9 @@ def _create(connection: sqlite3.Connection) -> None:
             for statement in _TABLES:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("PRAGMA user_version = 1")
+            while version_of(connection) < SCHEMA_VERSION:
+                take_step(connection)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -124,7 +155,7 @@ def _switch_to_wal(connection: sqlite3.Connection, patience: float) -> None:
 def _is_empty(connection: sqlite3.Connection) -> bool:
     """Tell whether nothing was ever committed: a new file, or one whose creation was interrupted."""
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return tables == 0 and _pragma(connection, "application_id") == 0 and _pragma(connection, "user_version") == 0
+    return tables == 0 and _pragma(connection, "application_id") == 0 and version_of(connection) == 0
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

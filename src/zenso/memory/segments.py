@@ -13,7 +13,7 @@ offset bytes     content
 32     8         last row number that the segment stands for
 40     32        BLAKE3 of bytes 0 to 39 and of everything from byte 72 on
 72     56        zeros, so that what follows begins on a cache line
-128    768 b     slot 0 of all codes again, as ``bitdelta.scan.column`` lays it out in
+128    768 b     slot 0 of all codes again, as ``bitdelta.table.column`` lays it out in
                  b = ceil(n / 16) blocks, for the scan that a search begins with
 ...    8 n       row numbers, int64, ascending
 ...    964 n     codes, in the same order
@@ -37,7 +37,7 @@ import numpy as np
 from blake3 import blake3
 
 from zenso.bitdelta import CODE_BYTES
-from zenso.bitdelta.scan import COLUMN_BLOCK_BYTES, LANES, column, column_shape
+from zenso.bitdelta.table import COLUMN_BLOCK_BYTES, LANES, column, column_shape
 from zenso.errors import IntegrityError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zenso.bitdelta import SlotQuery
-from zenso.bitdelta.scan import agreement
+from zenso.bitdelta.table import agreement
 from zenso.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """What is read from and written to the database of a memory, each inside a transaction that the caller holds."""
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ class Embedding:
     content_hash: bytes
     tokens: int
 
+    @property
+    def code_hash(self) -> bytes:
+        """BLAKE3 of the code."""
+        return blake3(self.code).digest()
+
 
 Embeddings: TypeAlias = dict[str, Embedding]  # by text
 
@@ -61,6 +67,19 @@ def generation(connection: sqlite3.Connection) -> int:
     """Return the number of write transactions so far."""
     value: int = connection.execute("SELECT generation FROM state").fetchone()[0]
     return value
+
+
+def epoch(connection: sqlite3.Connection) -> int:
+    """Return the number that is drawn anew when rows of the code matrix come to mean other codes."""
+    value: int = connection.execute("SELECT epoch FROM state").fetchone()[0]
+    return value
+
+
+def begin_epoch(connection: sqlite3.Connection) -> None:
+    """Make every process read the code matrix anew, and forget its segments; called in a write transaction."""
+    connection.execute("UPDATE state SET epoch = ?", (secrets.randbits(62),))
+    connection.execute("DELETE FROM segments")
+    connection.execute("DELETE FROM removed")
 
 
 def begin_change(connection: sqlite3.Connection) -> None:
@@ -94,8 +113,8 @@ def check_provenance(connection: sqlite3.Connection, provenance: "Provenance", f
         made_with = json.loads(stored or "{}")["model"]["model_id"]
         raise ModelError(
             f"the documents in {folder} were embedded with {made_with}, the model loaded is "
-            f"{provenance.model.model_id} (they differ in {', '.join(different)}); open the memory with the "
-            "model it was made with, or add its documents to a new one"
+            f"{provenance.model.model_id} (they differ in {', '.join(different)}); open the memory with the model it "
+            f"was made with, or move it to this one with: zenso reembed {folder}"
         )
 
 
@@ -107,6 +126,15 @@ def provenance_id(connection: sqlite3.Connection, provenance: "Provenance") -> i
     )
     row: tuple[int] = connection.execute("SELECT id FROM provenance WHERE digest = ?", (provenance.digest,)).fetchone()
     return row[0]
+
+
+def equal_provenances(connection: sqlite3.Connection, provenance: "Provenance") -> list[int]:
+    """Return the rows of ``provenance`` whose embeddings are the same as those that ``provenance`` gives."""
+    return [
+        row
+        for row, stored in connection.execute("SELECT id, json FROM provenance")
+        if not provenance.differences(stored)
+    ]
 
 
 # --- documents --------------------------------------------------------------------------------------------------
@@ -134,13 +162,15 @@ def put(
 ) -> None:
     """Store documents in order, each replacing one of the same id.
 
-    A document whose text is the same keeps its place and embedding; any other replaced document counts as new.
+    A document whose text is the same and has an embedding keeps both and its place; any other replaced document
+    counts as new.
     """
     from zenso.canonical import chunk_id  # noqa: PLC0415 - reading and deleting do not wait for it
 
     for entry in entries:
         row = connection.execute(
-            "SELECT seq, text = ?, metadata, source FROM documents JOIN texts USING (seq) WHERE id = ?",
+            """SELECT seq, text = ? AND EXISTS (SELECT 1 FROM embeddings WHERE embeddings.seq = documents.seq),
+            metadata, source FROM documents JOIN texts USING (seq) WHERE id = ?""",
             (entry.text, entry.id),
         ).fetchone()
         if row and row[1]:
@@ -154,9 +184,10 @@ def put(
             (entry.id, entry.source, provenance, embedding.tokens, to_json(entry.metadata)),
         ).lastrowid
         connection.execute("INSERT INTO texts VALUES (?, ?)", (seq, entry.text))
+        chunk = chunk_id(entry.id, 0, entry.text)
         connection.execute(
-            "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)",
-            (seq, embedding.code, embedding.vector, embedding.content_hash, chunk_id(entry.id, 0, entry.text)),
+            "INSERT INTO embeddings (seq, code, vector, content_hash, chunk_id, code_hash) VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, embedding.code, embedding.vector, embedding.content_hash, chunk, embedding.code_hash),
         )
         _put_fields(connection, seq, entry.metadata)
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bitdelta.strategies import make_slots, random_codes, seeds
-from zenso.bitdelta import prepare_query, scan, score
-from zenso.bitdelta.scan import LANES, CodeTable, agreement, column
+from zenso.bitdelta import prepare_query, score
+from zenso.bitdelta.table import LANES, CodeTable, agreement, column, column_shape
 from zenso.errors import InputError
 
 quick = settings(max_examples=60, deadline=None)
@@ -69,7 +69,7 @@ def test_a_scan_equals_its_definition(seed, count, keep, cuts, share, distinct):
 @pytest.mark.parametrize("keep", [1, 2000])
 def test_a_scan_of_many_rows(query, order, keep, monkeypatch):
     """Enough rows for a sample to foretell the cut; also where the sample says nothing of the rest."""
-    monkeypatch.setattr(scan, "_ROWS_A_THREAD", 10_000)
+    monkeypatch.setattr("zenso.bitdelta.table._ROWS_A_THREAD", 10_000)
     codes = random_codes(500)[np.random.default_rng(1).integers(0, 500, 150_000)]
     codes[:, 4:12] = np.random.default_rng(2).integers(0, 256, (len(codes), 8), np.uint8)
     planes = planes_of(query)
@@ -145,7 +145,7 @@ def test_a_table_keeps_what_it_reads_alive(query):
 def test_the_layout_of_a_column(rows):
     codes = random_codes(rows)
     of_codes = column(codes)
-    assert of_codes.shape == scan.column_shape(rows) == (-(-rows // LANES), 6, LANES)
+    assert of_codes.shape == column_shape(rows) == (-(-rows // LANES), 6, LANES)
     for row in range(rows):
         assert of_codes[row // LANES, :, row % LANES].tobytes() == codes[row, 4:52].tobytes()
 
