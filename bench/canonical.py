@@ -92,7 +92,7 @@ def _subject(count: int) -> _Subject:
     return _Subject(
         single=single,
         double=CanonicalEncoder(artifact, threads=2),
-        rule=SlotRule(slots.cells, slots.token_weights),
+        rule=SlotRule(slots.projection[:19], slots.token_weights),
         folder=models.fetch(models.lookup(MODEL)),
         texts=texts,
         ids=ids,

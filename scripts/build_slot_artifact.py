@@ -62,7 +62,8 @@ def turn(width: int) -> Float64:
         matrix = np.kron(matrix, np.array([[1, 1], [1, -1]]))
     stream = blake3(b"zenso bitdelta projection 1").digest(length=width // 8)
     flips = 1.0 - 2.0 * np.unpackbits(np.frombuffer(stream, np.uint8), bitorder="little")
-    return matrix * flips / np.sqrt(width)
+    turned: Float64 = matrix * flips / np.sqrt(width)
+    return turned
 
 
 def principal_projection(squares: Float64) -> NDArray[np.int16]:

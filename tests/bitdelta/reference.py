@@ -91,7 +91,9 @@ def group(tokens, weights, limit=GROUPS):
         if weights[worst] * lacking[worst] == 0:
             break
         groups.append([sign(value) for value in tokens[worst]])
-        lacking = [min(lacks, total - dot(t, groups[-1])) for lacks, total, t in zip(lacking, whole, tokens, strict=True)]
+        lacking = [
+            min(lacks, total - dot(t, groups[-1])) for lacks, total, t in zip(lacking, whole, tokens, strict=True)
+        ]
     for _ in range(ROUNDS):
         sums = {}
         for token, weight in zip(tokens, weights, strict=True):
@@ -104,7 +106,8 @@ def group(tokens, weights, limit=GROUPS):
     ordered, best = [], [0] * len(tokens)
     while True:
         gains = [
-            sum(w * max(0, dot(t, signs) - b) for w, t, b in zip(weights, tokens, best, strict=True)) for signs in groups
+            sum(w * max(0, dot(t, signs) - b) for w, t, b in zip(weights, tokens, best, strict=True))
+            for signs in groups
         ]
         if not any(gains):
             return ordered, dot(weights, best)

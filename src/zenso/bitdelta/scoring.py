@@ -65,9 +65,7 @@ def _planes(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint
     return steps[:, 0], np.packbits(bits.astype(np.uint8), axis=2, bitorder="little").view(np.uint64)
 
 
-def prepare_query(
-    tokens: NDArray[np.int16], weights: NDArray[np.integer], projection: NDArray[np.int16]
-) -> SlotQuery:
+def prepare_query(tokens: NDArray[np.int16], weights: NDArray[np.integer], projection: NDArray[np.int16]) -> SlotQuery:
     """Project a query's tokens and cut them to bit planes.
 
     Parameters
@@ -128,7 +126,7 @@ def _score_rows(
                 ones += _popcount(words[w] ^ slot_planes[p, w])
             part += (SLOT_WIDTH - 2 * np.int64(ones)) << p
         total = BASE_UNIT * slot_step * part
-        groups = min(np.int64(code[1]), room)
+        groups = room if code[1] > room else int(code[1])
         for t in range(len(token_steps) if groups else 0):
             least = np.uint64(GROUP_WIDTH * _LEVELS)  # the best group differs in the fewest bits, weighted by plane
             for g in range(groups):

@@ -1,7 +1,7 @@
 """Family ``slots``: a text's pooled vector and its tokens become 7,680 bits.
 
-Slot 0 is the pooled vector x, rotated (``rotation``): bit i says whether coordinate i of R x is positive. The tokens are
-coded by their difference from it: from each token's direction .5 times the direction that slot 0 decodes to is taken
+Slot 0 is the pooled vector x, rotated (``rotation``): bit i says whether coordinate i of R x is positive. The tokens
+are coded by their difference from it: from each token's direction half of the direction that slot 0 decodes to is taken
 away, what is left is projected to 128 learned dimensions, and the projected tokens gather in at most 57 groups of 128
 signs (``grouping``). Everything is integer, so a code can be made again anywhere and compared byte for byte.
 
@@ -9,7 +9,7 @@ The scale in the header is what a group's signs are to be multiplied with to com
 by weight), in units of 1/16384 of a direction's length.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numba
 import numpy as np
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from zenso.bitdelta.format import (
     CODE_BYTES,
     FIRST_BYTE,
-    GROUP_BYTES,
     GROUP_WIDTH,
     GROUPS,
     HEADER_BYTES,
@@ -39,7 +38,7 @@ PROJECTION_UNIT = 16384  # length of a row of a projection
 _PROJECTION_SHIFT = 15
 _LONGEST = 32767 + 20  # a direction of 384 rounded coordinates; 384 ** .5 / 2 is below 10
 _SIGN_COSINE = float(np.sqrt(2 / np.pi))
-Map = Callable[..., "map[NDArray[np.uint8]]"]
+Map = Callable[..., Iterator[NDArray[np.uint8]]]
 
 
 def slot_bits(vectors: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -50,7 +49,8 @@ def slot_bits(vectors: NDArray[np.integer]) -> NDArray[np.uint8]:
 def slot_base(first: NDArray[np.uint8]) -> NDArray[np.int16]:
     """Return what is taken from each token of a text: .5 of the direction that slot 0, uint8 (48,), decodes to."""
     signs = 2 * np.unpackbits(first, bitorder="little").astype(np.int64) - 1
-    return (BASE_UNIT * rotate_back(signs[None])[0]).astype(np.int16)
+    base: NDArray[np.int16] = (BASE_UNIT * rotate_back(signs[None])[0]).astype(np.int16)
+    return base
 
 
 def check_projection(projection: NDArray[np.int16]) -> None:
@@ -97,9 +97,7 @@ def check_tokens(tokens: NDArray[np.int16], weights: NDArray[np.integer]) -> Non
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False)
-def project(
-    tokens: NDArray[np.int16], base: NDArray[np.int16], projection: NDArray[np.int16]
-) -> NDArray[np.int32]:
+def project(tokens: NDArray[np.int16], base: NDArray[np.int16], projection: NDArray[np.int16]) -> NDArray[np.int32]:
     """Project differences of tokens from a base: (m, 384) and (384,) to (m, 128).
 
     |difference| <= 32767 + 53 * 384 and |row| <= 16384, so a sum stays below 2^30 by Cauchy-Schwarz, and a result

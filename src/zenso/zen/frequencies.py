@@ -4,8 +4,8 @@
 
 A query's tokens weigh by the idf of the collection that is searched, so that words which every document there holds
 count for nothing. A small collection knows little, so counts from shipped text are added as if they were
-``PRIOR_DOCUMENTS`` further documents. A document's own tokens weigh by the square root of the shipped idf alone, because
-a code must not depend on what else is stored.
+``PRIOR_DOCUMENTS`` further documents. A document's own tokens weigh by the square root of the shipped idf alone,
+because a code must not depend on what else is stored.
 """
 
 from collections.abc import Callable
