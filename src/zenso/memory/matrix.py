@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zenso.bitdelta import CODE_BYTES, SlotQuery, top_k
+from zenso.bitdelta import CODE_BYTES, SlotQuery, score, top_k
 from zenso.errors import IntegrityError
 from zenso.memory import store
 from zenso.memory.segments import FOLDER_NAME, Segment, map_segment
@@ -91,6 +91,16 @@ class View:
         every_seq, every_score = np.concatenate(seqs), np.concatenate(scores)
         best = np.lexsort((every_seq, -every_score))[:k]
         return [(int(every_seq[i]), int(every_score[i])) for i in best]
+
+    def scores(self, query: SlotQuery, seqs: Sequence[int]) -> dict[int, int]:
+        """Return the integer scores of some rows (seq), those that are alive."""
+        wanted = np.array(sorted(seqs), np.int64)
+        found: dict[int, int] = {}
+        for part in self.parts:
+            places = part.find(wanted)
+            places = places[part.live[places]]
+            found |= zip(part.seqs[places].tolist(), score(query, part.codes, places).tolist(), strict=True)
+        return found
 
 
 _EMPTY = View(-1, ())

@@ -29,12 +29,16 @@ from zenso.memory.documents import (
     source_entries,
 )
 from zenso.memory.filters import compile_where
+from zenso.memory.fusion import fuse, share
 from zenso.memory.matrix import Matrix, registered_segments
 from zenso.memory.schema import SCHEMA_VERSION
 from zenso.memory.store import Embeddings, Source
 from zenso.memory.upkeep import tidy
+from zenso.memory.words import query_words, rank_by_words, telling_words
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from zenso.zen import ZenEncoder
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
@@ -42,6 +46,9 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 # One transaction of ``add`` holds at most this much, so that memory use and the wait for the write lock stay bounded.
 BATCH_DOCUMENTS = 256
 BATCH_CHARACTERS = 16 * 2**20
+
+# Places of each ranking that hybrid search fuses, or k if that is more.
+FUSED = 100
 
 Progress = Callable[[int], None]
 GivenMetadata = Mapping[str, object] | Sequence[Mapping[str, object] | None] | None
@@ -256,8 +263,13 @@ class Memory:
 
     # --- reading ------------------------------------------------------------------------------------------------
 
-    def search(self, query: str, k: int = 5, *, where: Mapping[str, object] | None = None) -> list[Hit]:
-        """Return the ``k`` documents nearest to a query, best first; equal scores by insertion order.
+    def search(
+        self, query: str, k: int = 5, *, where: Mapping[str, object] | None = None, hybrid: bool = True
+    ) -> list[Hit]:
+        """Return the ``k`` documents that answer a query best, best first; equal scores by insertion order.
+
+        Hybrid search ranks by the similarity of embeddings and by the words of the query (BM25), and fuses the two
+        rankings; with ``hybrid=False`` similarity alone decides.
 
         ``where`` leaves only documents whose metadata it matches: ``{"lang": "en", "year": {"$gte": 2020}}``, with
         ``$eq $ne $gt $gte $lt $lte $in $nin $exists`` on fields and ``$and $or $not`` on filters.
@@ -277,7 +289,10 @@ class Memory:
             if store.stored_provenance(connection) is None:
                 return []  # nothing to search, so no model to load
         encoder = self.encoder
-        prepared = encoder.encode_query(checked).prepare()
+        with self._database.read() as connection:
+            store.check_provenance(connection, encoder.provenance, self.path)
+        prepared = encoder.encode_query(checked, self._frequencies).prepare()
+        words = self._telling_words(checked) if hybrid else []
         while True:
             with self._database.read() as connection:
                 view = self._matrix.view(connection)
@@ -285,12 +300,18 @@ class Memory:
                     continue  # another thread saw a newer state
                 store.check_provenance(connection, encoder.provenance, self.path)
                 allowed = store.matching(connection, condition) if condition else None
-                best = view.top_k(prepared, k, allowed)
-                found = [store.document_at(connection, seq) for seq, _ in best]
-            scores = prepared.similarity(np.array([score for _, score in best], np.int64))
+                by_codes = dict(view.top_k(prepared, max(k, FUSED) if hybrid else k, allowed))
+                seqs, scores = list(by_codes), []
+                if hybrid:
+                    by_words = rank_by_words(connection, words, max(k, FUSED), condition)
+                    fused = fuse([seqs, by_words])[:k]
+                    seqs, scores = [seq for seq, _ in fused], [share(points, 2) for _, points in fused]
+                    by_codes |= view.scores(prepared, [seq for seq in seqs if seq not in by_codes])
+                found = [store.document_at(connection, seq) for seq in seqs]
+            similarities = prepared.similarity(np.array([by_codes[seq] for seq in seqs], np.int64)).tolist()
             return [
-                Hit(document.id, float(score), document.text, document.metadata)
-                for document, score in zip(found, scores, strict=True)
+                Hit(document.id, score, document.text, document.metadata, similarity)
+                for document, score, similarity in zip(found, scores or similarities, similarities, strict=True)
             ]
 
     def get(self, id: str) -> Document | None:  # noqa: A002 - the word of every store's interface
@@ -354,6 +375,22 @@ class Memory:
             )
 
     # --- inside -------------------------------------------------------------------------------------------------
+
+    def _frequencies(self, tokens: "NDArray[np.int32]") -> "tuple[int, NDArray[np.int64]]":
+        """Return the number of documents and how many hold each token."""
+        with self._database.read() as connection:
+            return store.frequencies(connection, tokens)
+
+    def _telling_words(self, query: str) -> list[str]:
+        """Return the words of a query that are not in too many documents, judged by the rarest token of each."""
+        words = query_words(query)
+        pieces = [
+            encoding.ids for encoding in self.encoder.splitting_tokenizer.encode_batch(words, add_special_tokens=False)
+        ]
+        ends = np.cumsum([len(ids) for ids in pieces])
+        documents, counts = self._frequencies(np.array([i for ids in pieces for i in ids], np.int32))
+        held = [int(part.min(initial=documents)) for part in np.split(counts, ends)[: len(words)]]
+        return telling_words(words, held, documents)
 
     def _put(
         self, batch: list[Entry], on_progress: Progress | None, sources: Mapping[bytes, str] | None = None

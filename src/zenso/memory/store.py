@@ -27,11 +27,15 @@ _DOCUMENT = """SELECT documents.id, texts.text, documents.metadata, documents.so
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """One text's row of ``embeddings``: a 964-byte code, the canonical vector as int16 LE, and its BLAKE3 hash."""
+    """One text's row of ``embeddings``: a 964-byte code, the canonical vector as int16 LE, and its BLAKE3 hash.
+
+    ``token_set`` are the distinct ids of its tokens, ascending, as uint32 LE.
+    """
 
     code: bytes
     vector: bytes
     content_hash: bytes
+    token_set: bytes
     tokens: int
 
 
@@ -48,12 +52,13 @@ class Source:
 
 
 def embedding_rows(texts: Sequence[str], embedded: "DocumentEmbeddings") -> Embeddings:
-    """Turn the encoder's arrays, of shapes (n, 384), (n, 964) and (n,), into rows, by text."""
+    """Turn what the encoder gave for n texts into rows, by text."""
     rows: Embeddings = {}
     for index, text in enumerate(texts):
         vector = embedded.vectors[index].astype("<i2").tobytes()
         code = embedded.codes[index].tobytes()
-        rows[text] = Embedding(code, vector, blake3(vector).digest(), int(embedded.token_counts[index]))
+        token_set = embedded.token_sets[index].astype("<u4").tobytes()
+        rows[text] = Embedding(code, vector, blake3(vector).digest(), token_set, int(embedded.token_counts[index]))
     return rows
 
 
@@ -115,9 +120,8 @@ def provenance_id(connection: sqlite3.Connection, provenance: "Provenance") -> i
 def known_embeddings(connection: sqlite3.Connection, entries: Collection[Entry]) -> Embeddings:
     """Return the embeddings of the texts that are stored already under the same id or in the same source."""
     known: Embeddings = {}
-    select = (
-        "SELECT code, vector, content_hash, tokens FROM documents JOIN texts USING (seq) JOIN embeddings USING (seq)"
-    )
+    select = """SELECT code, vector, content_hash, token_set, tokens
+        FROM documents JOIN texts USING (seq) JOIN embeddings USING (seq)"""
     for entry in entries:
         row = connection.execute(f"{select} WHERE id = ? AND text = ?", (entry.id, entry.text)).fetchone()
         if row:
@@ -138,6 +142,7 @@ def put(
     """
     from zenso.canonical import chunk_id  # noqa: PLC0415 - reading and deleting do not wait for it
 
+    added: list[bytes] = []
     for entry in entries:
         row = connection.execute(
             "SELECT seq, text = ?, metadata, source FROM documents JOIN texts USING (seq) WHERE id = ?",
@@ -147,7 +152,7 @@ def put(
             _describe(connection, entry, row[0], unchanged=row[2:] == (to_json(entry.metadata), entry.source))
             continue
         if row:
-            connection.execute("DELETE FROM documents WHERE seq = ?", (row[0],))
+            _delete(connection, "seq = ?", row[0])
         embedding = embeddings[entry.text]
         seq = connection.execute(
             "INSERT INTO documents (id, source, provenance, tokens, metadata) VALUES (?, ?, ?, ?, ?)",
@@ -155,10 +160,19 @@ def put(
         ).lastrowid
         connection.execute("INSERT INTO texts VALUES (?, ?)", (seq, entry.text))
         connection.execute(
-            "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)",
-            (seq, embedding.code, embedding.vector, embedding.content_hash, chunk_id(entry.id, 0, entry.text)),
+            "INSERT INTO embeddings (seq, code, vector, content_hash, token_set, chunk_id) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                seq,
+                embedding.code,
+                embedding.vector,
+                embedding.content_hash,
+                embedding.token_set,
+                chunk_id(entry.id, 0, entry.text),
+            ),
         )
+        added.append(embedding.token_set)
         _put_fields(connection, seq, entry.metadata)
+    _count(connection, added, 1)
 
 
 def _describe(connection: sqlite3.Connection, entry: Entry, seq: int, *, unchanged: bool) -> None:
@@ -181,7 +195,37 @@ def _put_fields(connection: sqlite3.Connection, seq: int | None, metadata: Metad
 
 def delete(connection: sqlite3.Connection, ids: Collection[str]) -> int:
     """Delete documents and return how many there were; ids that are not stored count for nothing."""
-    return sum(connection.execute("DELETE FROM documents WHERE id = ?", (value,)).rowcount for value in ids)
+    return sum(_delete(connection, "id = ?", value) for value in ids)
+
+
+def _delete(connection: sqlite3.Connection, condition: str, value: str | bytes | int) -> int:
+    """Delete the documents for which a condition with one parameter holds, and their tokens from the frequencies."""
+    select = f"SELECT token_set FROM documents JOIN embeddings USING (seq) WHERE {condition}"  # noqa: S608 - constants
+    _count(connection, [row[0] for row in connection.execute(select, (value,))], -1)
+    return connection.execute(f"DELETE FROM documents WHERE {condition}", (value,)).rowcount  # noqa: S608 - constants
+
+
+def _count(connection: sqlite3.Connection, token_sets: Sequence[bytes], sign: int) -> None:
+    """Add documents to the frequencies of their tokens, or with a ``sign`` of -1 take them away."""
+    sets = [tokens for tokens in token_sets if tokens]  # a memory of version 1 has none until it is embedded anew
+    if not sets:
+        return
+    tokens, documents = np.unique(np.frombuffer(b"".join(sets), "<u4"), return_counts=True)
+    connection.executemany(
+        """INSERT INTO frequencies VALUES (?, ?)
+        ON CONFLICT (token) DO UPDATE SET documents = documents + excluded.documents""",
+        zip(tokens.tolist(), (sign * documents).tolist(), strict=True),
+    )
+    connection.execute("UPDATE state SET documents = documents + ?", (sign * len(sets),))
+
+
+def frequencies(connection: sqlite3.Connection, tokens: "NDArray[np.int32]") -> "tuple[int, NDArray[np.int64]]":
+    """Return the number of documents, and in how many of them each token stands, (m,) as ``tokens``."""
+    total: int = connection.execute("SELECT documents FROM state").fetchone()[0]
+    wanted = np.unique(tokens).tolist()
+    marks = ",".join("?" * len(wanted))
+    known = dict(connection.execute(f"SELECT token, documents FROM frequencies WHERE token IN ({marks})", wanted))  # noqa: S608
+    return total, np.array([known.get(token, 0) for token in tokens.tolist()], np.int64)
 
 
 def counts(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -251,7 +295,7 @@ def source_fingerprint(connection: sqlite3.Connection, path: bytes) -> str | Non
 
 def set_source(connection: sqlite3.Connection, path: bytes, fingerprint: str) -> None:
     """Make or renew a source and delete the documents it had."""
-    connection.execute("DELETE FROM documents WHERE source = ?", (path,))
+    _delete(connection, "source = ?", path)
     connection.execute(
         "INSERT INTO sources VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET fingerprint = excluded.fingerprint",
         (path, fingerprint),
@@ -260,7 +304,7 @@ def set_source(connection: sqlite3.Connection, path: bytes, fingerprint: str) ->
 
 def remove_source(connection: sqlite3.Connection, path: bytes) -> int:
     """Delete a source with its documents and return how many documents it had."""
-    removed = connection.execute("DELETE FROM documents WHERE source = ?", (path,)).rowcount
+    removed = _delete(connection, "source = ?", path)
     connection.execute("DELETE FROM sources WHERE path = ?", (path,))
     return removed
 
