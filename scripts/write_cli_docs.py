@@ -27,7 +27,7 @@ error. Bars and colours appear on a terminal only; `NO_COLOR` turns colours off.
 | exit code | meaning |
 |---|---|
 | 0 | done; also when a search finds nothing |
-| 1 | an error, said in one line that begins with `error:`; or a check of `doctor`, `verify` or `models verify` failed |
+| 1 | an error, in one line that begins with `error:`; or `doctor`, `verify`, `check` or `models verify` found a fault |
 | 2 | wrong usage |
 | 130 | interrupted |
 
@@ -35,7 +35,7 @@ error. Bars and colours appear on a terminal only; `NO_COLOR` turns colours off.
 
 | environment variable | meaning |
 |---|---|
-| `ZENSO_MEMORY` | the memory that `index` and `search` use without `--memory` |
+| `ZENSO_MEMORY` | the memory that a command uses when none is given |
 | `ZENSO_CACHE` | where models are kept, instead of the user's cache folder |
 | `ZENSO_MODEL_FOLDER` | a folder that holds a model's files already |
 | `ZENSO_OFFLINE` | `1` forbids the network |

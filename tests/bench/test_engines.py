@@ -98,6 +98,7 @@ def test_the_page_shows_each_pair_and_the_digest(done, results):
     assert len(rows) == sum(key.endswith("_seconds") for key in results)
     assert sum(f"`{results[f'wasmtime_cranelift_{MACHINE}']}`" in row for row in rows) == results["pairs_all_texts"]
     assert results["kernel_digest"] == kernel_digest().hex()
+    assert platform.python_version() in done[2]
     assert str(ROOT) not in done[2]
 
 

@@ -58,12 +58,11 @@ def test_too_little_room_for_the_self_test_gives_zero():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("slots", [Want.DOCUMENT_SLOTS, Want.QUERY_SLOTS])
-def test_every_variant_gives_the_modules_bits(variant, slots, artifact, rule, monkeypatch):
+def test_every_variant_gives_the_modules_bits(variant, slots, artifact, rule):
     want = Want.POOLED | Want.TOKENS | slots
 
     def results(make):
-        monkeypatch.setattr("zenso.canonical.encoder.new_kernel", make)
-        encoded = CanonicalEncoder(artifact, threads=1).encode(TEXTS, want, slots=rule)
+        encoded = CanonicalEncoder(artifact, threads=1, new_kernel=make).encode(TEXTS, want, slots=rule)
         return encoded.pooled, encoded.slots, np.concatenate(encoded.tokens)
 
     native = results(lambda a: NativeKernel(a, loaded(variant)))

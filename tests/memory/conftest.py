@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import zenso
+from bench.other_model import with_other_slots
 from zenso.memory import Memory, upkeep
 from zenso.zen import DocumentEmbeddings, load_encoder
 from zenso.zen.frequencies import query_weights
@@ -52,6 +53,12 @@ class CachingEncoder:
 @pytest.fixture(scope="session")
 def encoder():
     return CachingEncoder(load_encoder())
+
+
+@pytest.fixture(scope="session")
+def other_encoder():
+    """The same model with other slots: real codes of another provenance."""
+    return CachingEncoder(with_other_slots(load_encoder()))
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 import sqlite3
+from contextlib import closing
 
 import pytest
 
-from zenso.errors import ModelError
+from tests.memory.version_1 import make_memory
 from zenso.memory import Memory
+from zenso.memory.check import check_memory
 from zenso.memory.words import MAX_WORDS, query_words, telling_words
 
 
@@ -96,59 +98,54 @@ def test_words_and_frequencies_follow_every_change(shelf, folder, encoder):
     ):
         again.add([d.text for d in opened], ids=[d.id for d in opened], metadata=[d.metadata for d in opened])
         assert opened.search("form pump page", k=20) == again.search("form pump page", k=20)
-    connection = sqlite3.connect(folder / "memory.sqlite3")
-    fresh = sqlite3.connect(again.path / "memory.sqlite3")
+    connection, fresh = (sqlite3.connect(path / "memory.sqlite3") for path in (folder, again.path))
     count = "SELECT token, documents FROM frequencies WHERE documents ORDER BY token"
     assert connection.execute(count).fetchall() == fresh.execute(count).fetchall()
-    total = "SELECT documents, (SELECT count(*) FROM documents) FROM state"
+    total = "SELECT embeddings, (SELECT count(*) FROM documents) FROM state"
     assert connection.execute(total).fetchone() == (12, 12)
-    connection.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")  # raises if it is out of step
     connection.close()
     fresh.close()
+    assert check_memory(folder).ok
 
 
-VERSION_1 = (
-    "DROP TRIGGER texts_added",
-    "DROP TRIGGER texts_removed",
-    "DROP TABLE words",
-    "DROP TABLE frequencies",
-    "ALTER TABLE state DROP COLUMN documents",
-    "ALTER TABLE embeddings DROP COLUMN token_set",
-    """UPDATE provenance SET json = replace(json, '"slots/2"', '"slots/1"'), digest = x'00'""",
-    "PRAGMA user_version = 1",
-)
-
-
-@pytest.fixture
-def old(folder, encoder):
-    """A memory as the first version left it."""
+def test_a_memory_of_the_first_version_gets_its_words(folder, encoder):
+    make_memory(folder, encoder, [("1", "a pump", {}, None), ("2", "a lamp", {}, None)])
     with Memory.open(folder, encoder=encoder) as memory:
-        memory.add(["a pump", "a lamp"], ids=["1", "2"])
-    connection = sqlite3.connect(folder / "memory.sqlite3", isolation_level=None)
-    for statement in VERSION_1:
-        connection.execute(statement)
-    connection.close()
-    return folder
+        assert memory.search("lamps")[0].id == "2"
+        assert memory.search("lamps")[0].score == 1.0
+        memory.delete("2")
+        assert memory.search("lamps")[0].score < 0.6
+    assert check_memory(folder).ok
 
 
-def test_a_memory_of_the_first_version_gets_its_words(old, encoder):
-    with Memory.open(old, encoder=encoder) as memory:
-        assert [document.text for document in memory] == ["a pump", "a lamp"]
-        with memory._database.read() as connection:
-            assert connection.execute("SELECT rowid FROM words WHERE words MATCH 'lamps'").fetchall() == [(2,)]
-        with pytest.raises(ModelError, match="they differ in code"):
-            memory.search("lamp")
-        assert memory.delete("2") == 1
-        assert memory.info().schema_version == 2
-        memory.delete("1")
-        memory.add("a lamp")
-        assert memory.search("lamp")[0].text == "a lamp"
+def test_frequencies_follow_a_change_of_model_and_a_repair(shelf, folder, encoder, other_encoder):
+    def frequencies():
+        with closing(sqlite3.connect(folder / "memory.sqlite3", isolation_level=None)) as connection:
+            return connection.execute("SELECT * FROM frequencies WHERE documents ORDER BY token").fetchall()
+
+    before = frequencies()
+    shelf.close()
+    with Memory.open(folder, encoder=other_encoder) as memory:
+        memory.reembed()
+    assert frequencies() == before
+    with closing(sqlite3.connect(folder / "memory.sqlite3", isolation_level=None)) as connection:
+        connection.execute("UPDATE frequencies SET documents = documents + 1 WHERE token % 2")
+        connection.execute("UPDATE embeddings SET token_set = '[1,' WHERE seq = 3")
+    (finding,) = check_memory(folder).findings
+    assert finding.fault == "wrong frequencies"
+    assert check_memory(folder, repair=True).ok
+    with Memory.open(folder, encoder=other_encoder) as memory:
+        memory.delete("2")
+        assert memory.search("pump")
+    assert check_memory(folder).ok
 
 
-def test_a_memory_of_the_first_version_can_be_read_as_it_is(old, encoder):
-    before = (old / "memory.sqlite3").read_bytes()
-    with Memory.open(old, encoder=encoder, read_only=True) as memory:
-        assert memory["1"].text == "a pump"
-        with pytest.raises(ModelError, match="they differ in code"):
-            memory.search("lamp")
-    assert (old / "memory.sqlite3").read_bytes() == before
+def test_a_wrong_index_of_words_is_found_and_rebuilt(shelf, folder, encoder):
+    shelf.close()
+    with closing(sqlite3.connect(folder / "memory.sqlite3", isolation_level=None)) as connection:
+        connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
+    (finding,) = check_memory(folder).findings
+    assert finding.fault == "wrong full-text index"
+    assert check_memory(folder, repair=True).ok
+    with Memory.open(folder, encoder=encoder) as memory:
+        assert memory.search("xk 4471b")[0].score == 1.0

@@ -58,15 +58,24 @@ class CanonicalEncoder:
     artifact : Artifact
     threads : int, optional
         Kernel instances that work at the same time; the number of processors by default.
+    new_kernel : callable
+        Makes these instances; by default of the engine that ``engine.new_kernel`` chooses.
     """
 
-    def __init__(self, artifact: Artifact, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        threads: int | None = None,
+        new_kernel: Callable[[Artifact], Kernel] = new_kernel,
+    ) -> None:
         if threads is not None and threads < 1:
             message = f"threads is {threads}; it must be at least 1"
             raise InputError(message)
         self.artifact = artifact
         self.threads = threads or _available_processors()
         self.tokenizer = TextTokenizer(artifact)
+        self._new_kernel = new_kernel
         self._idle: list[Kernel] = []
         self._lock = threading.Lock()
 
@@ -167,7 +176,7 @@ class CanonicalEncoder:
     def _instance(self) -> Iterator[Kernel]:
         with self._lock:
             kernel = self._idle.pop() if self._idle else None
-        kernel = kernel or new_kernel(self.artifact)
+        kernel = kernel or self._new_kernel(self.artifact)
         yield kernel  # after an error the instance is dropped: its memory is not trusted any more
         with self._lock:
             self._idle.append(kernel)

@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 import zenso
+from zenso.cli.backup import backup, restore, snapshots
+from zenso.cli.check import check
+from zenso.cli.compact import compact
 from zenso.cli.demo import demo
 from zenso.cli.doctor import doctor
 from zenso.cli.embed import embed
 from zenso.cli.index import index
 from zenso.cli.models import models_app
 from zenso.cli.output import EXIT_ERROR, EXIT_INTERRUPTED
+from zenso.cli.reembed import reembed
 from zenso.cli.rerank import rerank
 from zenso.cli.search import search
 from zenso.cli.verify import verify
@@ -25,7 +29,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for command in (index, search, rerank, embed, verify, demo, doctor):
+_COMMANDS = (
+    *(index, search, rerank, embed),
+    *(verify, check, reembed, compact),
+    *(backup, snapshots, restore),
+    *(demo, doctor),
+)
+for command in _COMMANDS:
     app.command()(command)
 app.add_typer(models_app, name="models")
 

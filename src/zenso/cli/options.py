@@ -12,6 +12,9 @@ MemoryPath = Annotated[
     Path,
     typer.Option("--memory", "-m", metavar="FOLDER", envvar="ZENSO_MEMORY", help="The memory: a folder."),
 ]
+MemoryArgument = Annotated[
+    Path, typer.Argument(metavar="[MEMORY]", envvar="ZENSO_MEMORY", help="The memory: a folder.")
+]
 Threads = Annotated[
     int | None,
     typer.Option(

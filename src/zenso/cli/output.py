@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from zenso.errors import ZensoError
+from zenso.errors import InputError, ZensoError
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -74,3 +74,15 @@ def handle_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def require_memory(path: Path) -> None:
+    """Refuse to use what does not exist, rather than make an empty memory there."""
+    from zenso.memory.database import FILE_NAME  # noqa: PLC0415 - `zenso --help` does not wait for it
+
+    try:
+        missing = not (path / FILE_NAME).exists()
+    except OSError:
+        return  # opening it says what is wrong
+    if missing and not path.is_file():
+        raise InputError(f"no memory at {path}; make one with: zenso index PATH --memory {path}")

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -58,16 +59,40 @@ class FetchReporter:
         self._progress.update(self._bars[event.what], completed=event.done, total=event.total)
 
 
-def encoder_loader(threads: int | None = None) -> "Callable[[], ZenEncoder]":
-    """Return a function that loads the default model, fetching it with a bar when it is not there."""
+def encoder_loader(threads: int | None = None, model: str | None = None) -> "Callable[[], ZenEncoder]":
+    """Return a function that loads a model, or the default one, fetching it with a bar when it is not there."""
 
     def load() -> "ZenEncoder":
+        from zenso.memory.memory import DEFAULT_MODEL  # noqa: PLC0415 - `zenso --help` does not wait for it
         from zenso.zen import load_encoder  # noqa: PLC0415 - takes a third of a second
 
         with FetchReporter() as reporter:
-            return load_encoder(threads=threads, on_progress=reporter)
+            return load_encoder(model or DEFAULT_MODEL, threads=threads, on_progress=reporter)
 
     return load
+
+
+class CountBar:
+    """Shows how many of how many are done, ``noun`` being what is counted, from the first report on."""
+
+    def __init__(self, noun: str) -> None:
+        console = Console(stderr=True)
+        columns = BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn(f"{noun}, left"), TimeRemainingColumn()
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show a report; only now, because the bar of a first fetch may have been on the screen."""
+        self._progress.start()
+        self._progress.update(self._task, completed=done, total=total)
 
 
 class IndexBar:

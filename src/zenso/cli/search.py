@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ import typer
 import zenso
 from zenso.cli.hits import ShownHit, print_hits
 from zenso.cli.options import DEFAULT_MEMORY, AsJson, HitCount, MemoryPath, Threads
-from zenso.cli.output import handle_errors, note, print_json, printable
+from zenso.cli.output import handle_errors, note, print_json, printable, require_memory
 from zenso.cli.progress import encoder_loader
 from zenso.errors import InputError
 
@@ -44,7 +43,7 @@ def search(
 ) -> None:
     """Search a memory by meaning."""
     condition = parse_where(where or [])
-    _require_memory(memory)
+    require_memory(memory)
     began = time.monotonic()
     with zenso.Memory.open(memory, encoder=encoder_loader(threads)) as opened:
         hits = find(opened, query, k, condition, rerank=rerank)
@@ -112,15 +111,3 @@ def _parse_filter(text: str) -> dict[str, Any]:
     if isinstance(other, bool | int | float) or other is None:
         return {key: {"$in": [value, other]}}
     return {key: value}
-
-
-def _require_memory(path: Path) -> None:
-    """Refuse to search where nothing was indexed, rather than make an empty memory there."""
-    from zenso.memory.database import FILE_NAME  # noqa: PLC0415 - `zenso --help` does not wait for it
-
-    try:
-        missing = not (path / FILE_NAME).exists()
-    except OSError:
-        return  # opening it says what is wrong
-    if missing and not path.is_file():
-        raise InputError(f"no memory at {path}; make one with: zenso index PATH --memory {path}")

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zenso.cli.options import DEFAULT_MEMORY, AsJson, MemoryPath, Threads
 from zenso.cli.output import EXIT_ERROR, handle_errors, print_json
-from zenso.cli.progress import encoder_loader
+from zenso.cli.progress import CountBar, encoder_loader
 
 if TYPE_CHECKING:
     from zenso.memory.verify import VerifyReport
@@ -48,20 +46,9 @@ def verify(
     from zenso.memory.verify import verify_memory  # noqa: PLC0415 - `zenso --help` does not wait for it
 
     began = time.monotonic()
-    console = Console(stderr=True)
-    columns = BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("documents, left"), TimeRemainingColumn()
-    progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-    task = progress.add_task("", total=None)
-
-    def show(done: int, total: int) -> None:
-        progress.start()  # only now: the bar of a first fetch may have been on the screen
-        progress.update(task, completed=done, total=total)
-
-    try:
-        load = encoder_loader(threads)
-        report = verify_memory(memory, load, sample=sample, certainty=certainty, loss=loss, on_progress=show)
-    finally:
-        progress.stop()
+    load = encoder_loader(threads)
+    with CountBar("documents") as bar:
+        report = verify_memory(memory, load, sample=sample, certainty=certainty, loss=loss, on_progress=bar)
     seconds = time.monotonic() - began
     if as_json:
         _print_json(report, memory, seconds)

@@ -4,19 +4,30 @@
 checked, memory-mapped segment files that can be rebuilt from it at any time.
 """
 
+from zenso.memory.check import CheckReport, Finding, check_memory
+from zenso.memory.compact import CompactReport
 from zenso.memory.documents import Document, Hit, SourceUpdate, UnknownIdError
 from zenso.memory.memory import Memory, MemoryInfo
 from zenso.memory.metadata import Metadata, MetadataValue
+from zenso.memory.restore import restore
+from zenso.memory.snapshots import Snapshot, list_snapshots
 from zenso.memory.store import Source
 
 __all__ = [
+    "CheckReport",
+    "CompactReport",
     "Document",
+    "Finding",
     "Hit",
     "Memory",
     "MemoryInfo",
     "Metadata",
     "MetadataValue",
+    "Snapshot",
     "Source",
     "SourceUpdate",
     "UnknownIdError",
+    "check_memory",
+    "list_snapshots",
+    "restore",
 ]

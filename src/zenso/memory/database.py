@@ -1,6 +1,5 @@
-"""Connections to the SQLite file of a memory: one writer, a pool of readers, and errors said in our own words."""
+"""Connections to the SQLite file of a memory: one writer and a pool of readers."""
 
-import errno
 import os
 import sqlite3
 import threading
@@ -8,70 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from zenso.errors import InputError, IntegrityError, StorageError, ZensoError
+from zenso.errors import InputError, StorageError
 from zenso.memory import schema
+from zenso.memory.disk_errors import BUSY_SECONDS, NOT_A_MEMORY, translated
 
 FILE_NAME = "memory.sqlite3"
-BUSY_SECONDS = 60.0
 
 _SQLITE_HEADER_BYTES = 100
-
-_FULL = "no space left for {path}: free some and try again; what was added before is safe"
-_NOT_A_MEMORY = "{path} is not a Zenso memory (not an SQLite database): move it away or restore a copy"
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-
-# By primary result code of SQLite.
-_SQLITE_ERRORS: dict[int, tuple[type[ZensoError], str]] = {
-    sqlite3.SQLITE_FULL: (StorageError, _FULL),
-    sqlite3.SQLITE_IOERR: (
-        StorageError,
-        "the disk refused {path} ({error}): check its free space and health; what was added before is safe",
-    ),
-    sqlite3.SQLITE_NOTADB: (StorageError, _NOT_A_MEMORY),
-    sqlite3.SQLITE_CORRUPT: (
-        IntegrityError,
-        "{path} is damaged ({error}): restore a copy, or index into a new folder",
-    ),
-    sqlite3.SQLITE_READONLY: (
-        StorageError,
-        "no permission to write {path}: change its mode and its folder's, or open it with read_only=True",
-    ),
-    sqlite3.SQLITE_CANTOPEN: (
-        StorageError,
-        "cannot open {path}: check that it is a file and that it and its folder may be read and written",
-    ),
-    sqlite3.SQLITE_BUSY: (
-        StorageError,
-        f"{{path}} was locked by another process for {BUSY_SECONDS:.0f} s; try again when it is done",
-    ),
-    sqlite3.SQLITE_TOOBIG: (InputError, "a document is too large for {path} (SQLite's limit is 1 GB): split it"),
-}
-_OTHER = "{path}: {error}; check that the disk is sound, or restore a copy"
-
-
-def as_zenso_error(error: sqlite3.Error | OSError, path: Path) -> ZensoError:
-    """Say an error of SQLite or the operating system in one line that names the path and the remedy."""
-    if isinstance(error, sqlite3.Error):
-        kind, message = _SQLITE_ERRORS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, (StorageError, _OTHER))
-        return kind(message.format(path=path, error=error))
-    path = error.filename or path
-    if error.errno in _DISK_FULL:
-        return StorageError(_FULL.format(path=path))
-    if error.errno in _DENIED:
-        return StorageError(f"no permission for {path}: change its mode or choose another folder")
-    if isinstance(error, FileExistsError | NotADirectoryError):
-        return StorageError(f"{path} is a file where a folder is needed: choose another folder")
-    return StorageError(_OTHER.format(path=path, error=error.strerror or error))
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite and the operating system inside the block into Zenso's."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise as_zenso_error(error, path) from error
 
 
 class _Connection(sqlite3.Connection):
@@ -109,7 +51,7 @@ class Database:
         with translated(self.file):
             exists = self._exists()
             if exists and 0 < self.file.stat().st_size < _SQLITE_HEADER_BYTES:
-                raise StorageError(_NOT_A_MEMORY.format(path=self.file))  # SQLite would take it for empty
+                raise StorageError(NOT_A_MEMORY.format(path=self.file))  # SQLite would take it for empty
             if read_only and not exists:
                 raise StorageError(f"no memory at {self.folder}; check the path, or open it without read_only")
             if not exists:
@@ -145,10 +87,7 @@ class Database:
         """Give the writing connection inside a transaction: durable when the block ends, undone if it raises."""
         self.require_writable()
         with self._write_lock, translated(self.file):
-            self._check_usable()
-            if self._writer is None:
-                self._writer = self._open("mode=rw")
-            connection = self._writer
+            connection = self._writing()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -158,6 +97,14 @@ class Database:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+
+    def vacuum(self) -> None:
+        """Write the file anew without free space, and empty the write-ahead log as far as readers let it."""
+        self.require_writable()
+        with self._write_lock, translated(self.file):
+            connection = self._writing()
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def close(self) -> None:
         """Close every connection; those in use are closed when they are given back."""
@@ -171,6 +118,13 @@ class Database:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+
+    def _writing(self) -> sqlite3.Connection:
+        """Return the connection that writes, opened when first needed; the caller holds the lock."""
+        self._check_usable()
+        if self._writer is None:
+            self._writer = self._open("mode=rw")
+        return self._writer
 
     def _exists(self) -> bool:
         try:

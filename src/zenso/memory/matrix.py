@@ -67,12 +67,14 @@ class Part:
 class View:
     """The matrix as of one generation: a part for each segment, then the tail.
 
+    A view of another epoch says nothing of what rows mean now, so the next one is made without it.
     ``damaged`` are the segments whose files were missing or wrong, so that their rows came from SQLite.
     """
 
     generation: int
     parts: tuple[Part, ...]
     damaged: frozenset[Segment] = frozenset()
+    epoch: int = -1
 
     def top_k(self, query: SlotQuery, k: int, allowed: "NDArray[np.int64] | None") -> list[tuple[int, int]]:
         """Return the best (seq, integer score), best first, equal scores by lower seq.
@@ -126,8 +128,10 @@ class Matrix:
 
         None if another thread has already moved on to a newer state: begin a new transaction and ask again.
         """
-        generation = store.generation(connection)
+        generation, epoch = store.generation(connection), store.epoch(connection)
         with self._lock:
+            if self._view.epoch != epoch:
+                self._view = replace(_EMPTY, epoch=epoch)
             if self._view.generation > generation:
                 return None
             if self._view.generation < generation:
@@ -160,7 +164,7 @@ def _advance(view: View, connection: sqlite3.Connection, generation: int, folder
             damaged.add(segment)
             part = _part(*store.codes(connection, segment.first_seq, segment.last_seq), segment)
         parts.append(part)
-    return View(generation, (*parts, _tail(view, connection, removed, _covered(parts))), frozenset(damaged))
+    return View(generation, (*parts, _tail(view, connection, removed, _covered(parts))), frozenset(damaged), view.epoch)
 
 
 def _mapped(segment: Segment, connection: sqlite3.Connection, folder: Path) -> Part | None:

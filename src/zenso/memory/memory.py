@@ -14,6 +14,7 @@ import numpy as np
 
 from zenso.errors import InputError
 from zenso.memory import store
+from zenso.memory.compact import CompactReport, compact
 from zenso.memory.database import Database
 from zenso.memory.documents import (
     Document,
@@ -31,7 +32,9 @@ from zenso.memory.documents import (
 from zenso.memory.filters import compile_where
 from zenso.memory.fusion import fuse, share
 from zenso.memory.matrix import Matrix, registered_segments
-from zenso.memory.schema import SCHEMA_VERSION
+from zenso.memory.migrations import SCHEMA_VERSION
+from zenso.memory.reembed import reembed
+from zenso.memory.snapshots import CopyProgress, Snapshot, take_snapshot
 from zenso.memory.store import Embeddings, Source
 from zenso.memory.upkeep import tidy
 from zenso.memory.words import query_words, rank_by_words, telling_words
@@ -79,7 +82,7 @@ class Memory:
     Insertion order is the order of iteration: a document whose text is replaced counts as new.
     """
 
-    def __init__(self, database: Database, model: str, load: "Callable[[], ZenEncoder] | None") -> None:
+    def __init__(self, database: Database, model: str | None, load: "Callable[[], ZenEncoder] | None") -> None:
         self._database = database
         self._model = model
         self._load = load
@@ -94,13 +97,14 @@ class Memory:
         cls,
         path: str | Path,
         *,
-        model: str = DEFAULT_MODEL,
+        model: str | None = None,
         read_only: bool = False,
         encoder: "ZenEncoder | Callable[[], ZenEncoder] | None" = None,
     ) -> Self:
         """Open the memory in a folder, made with its parents when missing.
 
-        The model is loaded when it is first needed, by adding or searching. With ``read_only`` nothing is ever
+        The model is loaded when it is first needed, by adding or searching; without ``model`` it is the one that the
+        memory's documents were embedded with. With ``read_only`` nothing is ever
         written; a folder without write permission can be opened either way. ``encoder`` takes the model's place: a
         loaded one, or a function without arguments that loads it when it is needed.
 
@@ -151,7 +155,7 @@ class Memory:
                 if self._load is None:
                     from zenso.zen import load_encoder  # noqa: PLC0415 - reading and deleting need no model
 
-                    self._encoder = load_encoder(self._model)
+                    self._encoder = load_encoder(self._model or self._stored_model() or DEFAULT_MODEL)
                 else:
                     self._encoder = self._load()
             return self._encoder
@@ -261,6 +265,66 @@ class Memory:
         self._changed = True
         return removed
 
+    def reembed(self, *, on_progress: Callable[[int, int], None] | None = None) -> int:
+        """Move the memory to the model it was opened with, and return how many documents were embedded.
+
+        Needed after an upgrade that changes a model's results, to change the model, and for documents whose embeddings
+        ``zenso check --repair`` took away. Meanwhile other processes go on searching, and adding, with the old model;
+        then all new embeddings take the place of the old ones in one transaction. A run that was interrupted is gone
+        on with by the next. Where nothing is to be done it does nothing.
+
+        Parameters
+        ----------
+        on_progress
+            Called with the number of documents done and their total.
+
+        Raises
+        ------
+        ModelError
+            The model is unknown or cannot be fetched.
+        StorageError
+            If the disk refuses. What was embedded before is kept for the next run.
+        """
+        embedded = reembed(self._database, self.encoder, on_progress)
+        if embedded:
+            self._changed = True
+            tidy(self._database, self._matrix.take_damaged(), closing=False)
+        return embedded
+
+    # --- keeping ------------------------------------------------------------------------------------------------
+
+    def backup(self, target: str | Path, *, on_progress: CopyProgress | None = None) -> Snapshot:
+        """Take a snapshot into a folder of snapshots, made when missing; ``zenso.memory.restore`` puts it back.
+
+        It holds what was stored when the call began. Reading and writing go on meanwhile.
+
+        Parameters
+        ----------
+        target
+            Each snapshot gets a folder of its own in there, named by the moment in UTC.
+        on_progress
+            Called with the pages copied and their total.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses; then nothing is left behind.
+        """
+        with self._database.read() as connection:
+            return take_snapshot(connection, self.path.name, Path(target), on_progress)
+
+    def compact(self) -> CompactReport:
+        """Give back the disk space of what was deleted or replaced.
+
+        Needs as much free space as the memory takes. Readers go on meanwhile, writers wait.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses; then nothing has changed.
+        """
+        return compact(self._database)
+
     # --- reading ------------------------------------------------------------------------------------------------
 
     def search(
@@ -304,9 +368,10 @@ class Memory:
                 seqs, scores = list(by_codes), []
                 if hybrid:
                     by_words = rank_by_words(connection, words, max(k, FUSED), condition)
-                    fused = fuse([seqs, by_words])[:k]
+                    by_codes |= view.scores(prepared, [seq for seq in by_words if seq not in by_codes])
+                    # A document whose embedding a repair took away has words, but is not found until it has a new one.
+                    fused = fuse([seqs, [seq for seq in by_words if seq in by_codes]])[:k]
                     seqs, scores = [seq for seq, _ in fused], [share(points, 2) for _, points in fused]
-                    by_codes |= view.scores(prepared, [seq for seq in seqs if seq not in by_codes])
                 found = [store.document_at(connection, seq) for seq in seqs]
             similarities = prepared.similarity(np.array([by_codes[seq] for seq in seqs], np.int64)).tolist()
             return [
@@ -361,7 +426,6 @@ class Memory:
         with self._database.read() as connection:
             documents, sources = store.counts(connection)
             stored = store.stored_provenance(connection)
-            provenance = json.loads(stored) if stored else None
             return MemoryInfo(
                 path=str(self.path),
                 documents=documents,
@@ -370,8 +434,8 @@ class Memory:
                 segments=len(registered_segments(connection)),
                 generation=store.generation(connection),
                 schema_version=SCHEMA_VERSION,
-                model=str(provenance["model"]["model_id"]) if provenance else self._model,
-                provenance=provenance,
+                model=self._stored_model() or self._model or DEFAULT_MODEL,
+                provenance=json.loads(stored) if stored else None,
             )
 
     # --- inside -------------------------------------------------------------------------------------------------
@@ -391,6 +455,12 @@ class Memory:
         documents, counts = self._frequencies(np.array([i for ids in pieces for i in ids], np.int32))
         held = [int(part.min(initial=documents)) for part in np.split(counts, ends)[: len(words)]]
         return telling_words(words, held, documents)
+
+    def _stored_model(self) -> str | None:
+        """Return the id of the model that the documents were embedded with, or None while there are none."""
+        with self._database.read() as connection:
+            stored = store.stored_provenance(connection)
+        return None if stored is None else str(json.loads(stored)["model"]["model_id"])
 
     def _put(
         self, batch: list[Entry], on_progress: Progress | None, sources: Mapping[bytes, str] | None = None

@@ -1,6 +1,7 @@
 """What is read from and written to the database of a memory, each inside a transaction that the caller holds."""
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,14 +30,19 @@ _DOCUMENT = """SELECT documents.id, texts.text, documents.metadata, documents.so
 class Embedding:
     """One text's row of ``embeddings``: a 964-byte code, the canonical vector as int16 LE, and its BLAKE3 hash.
 
-    ``token_set`` are the distinct ids of its tokens, ascending, as uint32 LE.
+    ``token_set`` are the distinct ids of its tokens, as a JSON array.
     """
 
     code: bytes
     vector: bytes
     content_hash: bytes
-    token_set: bytes
+    token_set: str
     tokens: int
+
+    @property
+    def code_hash(self) -> bytes:
+        """BLAKE3 of the code."""
+        return blake3(self.code).digest()
 
 
 Embeddings: TypeAlias = dict[str, Embedding]  # by text
@@ -57,7 +63,7 @@ def embedding_rows(texts: Sequence[str], embedded: "DocumentEmbeddings") -> Embe
     for index, text in enumerate(texts):
         vector = embedded.vectors[index].astype("<i2").tobytes()
         code = embedded.codes[index].tobytes()
-        token_set = embedded.token_sets[index].astype("<u4").tobytes()
+        token_set = json.dumps(embedded.token_sets[index].tolist(), separators=(",", ":"))
         rows[text] = Embedding(code, vector, blake3(vector).digest(), token_set, int(embedded.token_counts[index]))
     return rows
 
@@ -66,6 +72,19 @@ def generation(connection: sqlite3.Connection) -> int:
     """Return the number of write transactions so far."""
     value: int = connection.execute("SELECT generation FROM state").fetchone()[0]
     return value
+
+
+def epoch(connection: sqlite3.Connection) -> int:
+    """Return the number that is drawn anew when rows of the code matrix come to mean other codes."""
+    value: int = connection.execute("SELECT epoch FROM state").fetchone()[0]
+    return value
+
+
+def begin_epoch(connection: sqlite3.Connection) -> None:
+    """Make every process read the code matrix anew, and forget its segments; called in a write transaction."""
+    connection.execute("UPDATE state SET epoch = ?", (secrets.randbits(62),))
+    connection.execute("DELETE FROM segments")
+    connection.execute("DELETE FROM removed")
 
 
 def begin_change(connection: sqlite3.Connection) -> None:
@@ -99,8 +118,8 @@ def check_provenance(connection: sqlite3.Connection, provenance: "Provenance", f
         made_with = json.loads(stored or "{}")["model"]["model_id"]
         raise ModelError(
             f"the documents in {folder} were embedded with {made_with}, the model loaded is "
-            f"{provenance.model.model_id} (they differ in {', '.join(different)}); open the memory with the "
-            "model it was made with, or add its documents to a new one"
+            f"{provenance.model.model_id} (they differ in {', '.join(different)}); open the memory with the model it "
+            f"was made with, or move it to this one with: zenso reembed {folder}"
         )
 
 
@@ -112,6 +131,15 @@ def provenance_id(connection: sqlite3.Connection, provenance: "Provenance") -> i
     )
     row: tuple[int] = connection.execute("SELECT id FROM provenance WHERE digest = ?", (provenance.digest,)).fetchone()
     return row[0]
+
+
+def equal_provenances(connection: sqlite3.Connection, provenance: "Provenance") -> list[int]:
+    """Return the rows of ``provenance`` whose embeddings are the same as those that ``provenance`` gives."""
+    return [
+        row
+        for row, stored in connection.execute("SELECT id, json FROM provenance")
+        if not provenance.differences(stored)
+    ]
 
 
 # --- documents --------------------------------------------------------------------------------------------------
@@ -138,41 +166,43 @@ def put(
 ) -> None:
     """Store documents in order, each replacing one of the same id.
 
-    A document whose text is the same keeps its place and embedding; any other replaced document counts as new.
+    A document whose text is the same and has an embedding keeps both and its place; any other replaced document
+    counts as new.
     """
     from zenso.canonical import chunk_id  # noqa: PLC0415 - reading and deleting do not wait for it
 
-    added: list[bytes] = []
     for entry in entries:
         row = connection.execute(
-            "SELECT seq, text = ?, metadata, source FROM documents JOIN texts USING (seq) WHERE id = ?",
+            """SELECT seq, text = ? AND EXISTS (SELECT 1 FROM embeddings WHERE embeddings.seq = documents.seq),
+            metadata, source FROM documents JOIN texts USING (seq) WHERE id = ?""",
             (entry.text, entry.id),
         ).fetchone()
         if row and row[1]:
             _describe(connection, entry, row[0], unchanged=row[2:] == (to_json(entry.metadata), entry.source))
             continue
         if row:
-            _delete(connection, "seq = ?", row[0])
+            connection.execute("DELETE FROM documents WHERE seq = ?", (row[0],))
         embedding = embeddings[entry.text]
         seq = connection.execute(
             "INSERT INTO documents (id, source, provenance, tokens, metadata) VALUES (?, ?, ?, ?, ?)",
             (entry.id, entry.source, provenance, embedding.tokens, to_json(entry.metadata)),
         ).lastrowid
         connection.execute("INSERT INTO texts VALUES (?, ?)", (seq, entry.text))
+        chunk = chunk_id(entry.id, 0, entry.text)
         connection.execute(
-            "INSERT INTO embeddings (seq, code, vector, content_hash, token_set, chunk_id) VALUES (?, ?, ?, ?, ?, ?)",
+            """INSERT INTO embeddings (seq, code, vector, content_hash, chunk_id, code_hash, token_set)
+            VALUES (?, ?, ?, ?, ?, ?, ?)""",
             (
                 seq,
                 embedding.code,
                 embedding.vector,
                 embedding.content_hash,
+                chunk,
+                embedding.code_hash,
                 embedding.token_set,
-                chunk_id(entry.id, 0, entry.text),
             ),
         )
-        added.append(embedding.token_set)
         _put_fields(connection, seq, entry.metadata)
-    _count(connection, added, 1)
 
 
 def _describe(connection: sqlite3.Connection, entry: Entry, seq: int, *, unchanged: bool) -> None:
@@ -195,36 +225,14 @@ def _put_fields(connection: sqlite3.Connection, seq: int | None, metadata: Metad
 
 def delete(connection: sqlite3.Connection, ids: Collection[str]) -> int:
     """Delete documents and return how many there were; ids that are not stored count for nothing."""
-    return sum(_delete(connection, "id = ?", value) for value in ids)
-
-
-def _delete(connection: sqlite3.Connection, condition: str, value: str | bytes | int) -> int:
-    """Delete the documents for which a condition with one parameter holds, and their tokens from the frequencies."""
-    select = f"SELECT token_set FROM documents JOIN embeddings USING (seq) WHERE {condition}"  # noqa: S608 - constants
-    _count(connection, [row[0] for row in connection.execute(select, (value,))], -1)
-    return connection.execute(f"DELETE FROM documents WHERE {condition}", (value,)).rowcount  # noqa: S608 - constants
-
-
-def _count(connection: sqlite3.Connection, token_sets: Sequence[bytes], sign: int) -> None:
-    """Add documents to the frequencies of their tokens, or with a ``sign`` of -1 take them away."""
-    sets = [tokens for tokens in token_sets if tokens]  # a memory of version 1 has none until it is embedded anew
-    if not sets:
-        return
-    tokens, documents = np.unique(np.frombuffer(b"".join(sets), "<u4"), return_counts=True)
-    connection.executemany(
-        """INSERT INTO frequencies VALUES (?, ?)
-        ON CONFLICT (token) DO UPDATE SET documents = documents + excluded.documents""",
-        zip(tokens.tolist(), (sign * documents).tolist(), strict=True),
-    )
-    connection.execute("UPDATE state SET documents = documents + ?", (sign * len(sets),))
+    return sum(connection.execute("DELETE FROM documents WHERE id = ?", (value,)).rowcount for value in ids)
 
 
 def frequencies(connection: sqlite3.Connection, tokens: "NDArray[np.int32]") -> "tuple[int, NDArray[np.int64]]":
-    """Return the number of documents, and in how many of them each token stands, (m,) as ``tokens``."""
-    total: int = connection.execute("SELECT documents FROM state").fetchone()[0]
-    wanted = np.unique(tokens).tolist()
-    marks = ",".join("?" * len(wanted))
-    known = dict(connection.execute(f"SELECT token, documents FROM frequencies WHERE token IN ({marks})", wanted))  # noqa: S608
+    """Return the number of embeddings, and how many of them hold each token, (m,) as ``tokens``."""
+    total: int = connection.execute("SELECT embeddings FROM state").fetchone()[0]
+    select = "SELECT token, documents FROM frequencies WHERE token IN (SELECT value FROM json_each(?))"
+    known = dict(connection.execute(select, (json.dumps(tokens.tolist()),)))
     return total, np.array([known.get(token, 0) for token in tokens.tolist()], np.int64)
 
 
@@ -295,7 +303,7 @@ def source_fingerprint(connection: sqlite3.Connection, path: bytes) -> str | Non
 
 def set_source(connection: sqlite3.Connection, path: bytes, fingerprint: str) -> None:
     """Make or renew a source and delete the documents it had."""
-    _delete(connection, "source = ?", path)
+    connection.execute("DELETE FROM documents WHERE source = ?", (path,))
     connection.execute(
         "INSERT INTO sources VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET fingerprint = excluded.fingerprint",
         (path, fingerprint),
@@ -304,7 +312,7 @@ def set_source(connection: sqlite3.Connection, path: bytes, fingerprint: str) ->
 
 def remove_source(connection: sqlite3.Connection, path: bytes) -> int:
     """Delete a source with its documents and return how many documents it had."""
-    removed = _delete(connection, "source = ?", path)
+    removed = connection.execute("DELETE FROM documents WHERE source = ?", (path,)).rowcount
     connection.execute("DELETE FROM sources WHERE path = ?", (path,))
     return removed
 

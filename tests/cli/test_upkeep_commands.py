@@ -1,0 +1,86 @@
+"""`zenso backup`, `snapshots`, `restore`, `check`, `reembed` and `compact` on a real memory."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from zenso.memory.database import FILE_NAME
+
+
+@pytest.fixture
+def memory(notes, zenso):
+    shutil.copytree(notes, zenso.place / "notes.zenso")
+    return zenso.place / "notes.zenso"
+
+
+def edit(memory, statement):
+    with closing(sqlite3.connect(memory / FILE_NAME, isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+def found(zenso, memory):
+    return {hit["id"] for hit in zenso("search", "water", "-m", memory, "-k", 99, "--json").json["hits"]}
+
+
+def test_back_up_list_and_restore(zenso, memory):
+    before = found(zenso, memory)
+    assert "4 documents" in zenso("backup", memory, "safe").out
+    edit(memory, "DELETE FROM documents WHERE seq = 1")
+    taken = zenso("backup", memory, "safe", "--json").json
+    assert (taken["snapshot"]["documents"], taken["deleted"]) == (3, [])
+    listed = zenso("snapshots", "safe", "--json").json
+    assert [snapshot["documents"] for snapshot in listed] == [4, 3]
+    shown = zenso("snapshots", "safe").out
+    assert all(snapshot["path"].rsplit("/", 1)[-1] in shown for snapshot in listed)
+    assert zenso("restore", listed[0]["path"], memory, code=1).is_one_error_line
+    assert found(zenso, memory) != before
+    restored = zenso("restore", listed[0]["path"], memory, "--force", "--json").json
+    assert restored["snapshot"] == listed[0]
+    assert found(zenso, memory) == before
+    assert "3 documents" in zenso("restore", listed[1]["path"], "other.zenso").out
+    kept = zenso("backup", memory, "safe", "--keep", 1, "--json").json
+    assert kept["deleted"] == [snapshot["path"] for snapshot in listed]
+    assert len(zenso("snapshots", "safe", "--json").json) == 1
+
+
+def test_errors_are_one_line(zenso, memory):
+    for arguments in (
+        ["backup", "none.zenso", "safe"],
+        ["snapshots", "none"],
+        ["restore", "none", "new.zenso"],
+        ["restore", memory, "new.zenso"],
+        ["check", "none.zenso"],
+        ["reembed", "none.zenso"],
+        ["reembed", memory, "--model", "no-such-model"],
+        ["compact", "none.zenso"],
+    ):
+        assert zenso(*arguments, code=1).is_one_error_line
+    assert not (zenso.place / "none.zenso").exists()
+
+
+def test_check_repair_and_embed_again(zenso, memory):
+    assert "nothing wrong" in zenso("check", memory).out
+    clean = zenso("check", memory, "--json").json
+    assert (clean["ok"], clean["documents"], clean["findings"]) == (True, 4, [])
+    edit(memory, "UPDATE embeddings SET vector = zeroblob(768) WHERE seq = 2")
+    result = zenso("check", code=1, environment={"ZENSO_MEMORY": str(memory)})
+    assert "corrupted vector" in result.out
+    assert "--repair" in result.out
+    repaired = zenso("check", memory, "--repair", "--json", code=1).json
+    assert [finding["fault"] for finding in repaired["findings"]] == ["not embedded"]
+    assert [finding["fault"] for finding in repaired["repaired"]] == ["corrupted vector"]
+    assert "zenso reembed" in zenso("check", memory, code=1).out
+    assert "1 of 4 documents" in zenso("reembed", memory).out
+    assert zenso("reembed", memory, "--json").json["embedded"] == 0
+    assert zenso("check", memory, "--json").json["ok"]
+    assert "no mismatch" in zenso("verify", "-m", memory).out
+
+
+def test_compact(zenso, memory):
+    before = found(zenso, memory)
+    result = zenso("compact", memory, "--json").json
+    assert 0 < result["bytes_after"] <= result["bytes_before"]
+    assert " now" in zenso("compact", memory).out
+    assert found(zenso, memory) == before
