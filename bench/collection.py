@@ -1,9 +1,8 @@
 """A large collection made of real documents: real codes, repeated with noise until there are enough.
 
 The first copy is exact. In every other one a document's pooled vector is turned by 22.5 degrees in a random direction
-(which flips an eighth of the signs that its slot 0 consists of), and an eighth of the bits of its other slots is
-flipped, each bit by itself. Two copies then differ in 22% of their bits; real documents of these collections differ
-from the one nearest to them in 29% (median).
+(which flips an eighth of the signs that its slot 0 consists of), and an eighth of the bits of its token groups is
+flipped, each bit by itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 
 from bench.quality import RetrievalSet
 from bench.report import progress
-from zenso.bitdelta.format import HEADER_BYTES, SLOT_BYTES
-from zenso.bitdelta.rotation import rotate
+from zenso.bitdelta import slot_bits
+from zenso.bitdelta.format import GROUP_BYTES, HEADER_BYTES, SLOT_BYTES
 from zenso.zen import DocumentEmbeddings, QueryEmbedding, ZenEncoder
 
 FLIPPED = 1 / 8  # share of bits; three random bits are all ones as often
 _TURN = np.tan(np.pi * FLIPPED)
-_FIRST_TOKEN_SLOT = HEADER_BYTES + SLOT_BYTES
+_FIRST_GROUP = HEADER_BYTES + SLOT_BYTES
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,14 @@ class Collection:
             vectors, codes = self.embeddings.vectors[:count], self.embeddings.codes[:count]
             yield copy, *(_noisy(vectors, codes, np.random.default_rng([7680, copy])) if copy else (vectors, codes))
 
+    def frequencies(self, tokens: NDArray[np.int32]) -> tuple[int, NDArray[np.int64]]:
+        """Return the number of documents, and how many hold each of some tokens (m,), as a memory of them counts."""
+        copies, rest = divmod(self.size, len(self.texts))
+        held = np.zeros(len(tokens), np.int64)
+        for row, token_set in enumerate(self.embeddings.token_sets):
+            held += np.isin(tokens, token_set) * (copies + (row < rest))
+        return self.size, held
+
     def text(self, row: int) -> str:
         """Return the text of a row; a copy says which one it is."""
         copy, index = divmod(row, len(self.texts))
@@ -55,11 +62,10 @@ def _noisy(
     turned = vectors / 32767 + random.standard_normal(vectors.shape, np.float32) * (_TURN / np.sqrt(vectors.shape[1]))
     turned = np.rint(turned / np.linalg.norm(turned, axis=1, keepdims=True) * 32767).astype(np.int16)
     changed = codes.copy()
-    bits = np.packbits(rotate(turned.astype(np.int64)) > 0, axis=1, bitorder="little")
-    changed[:, HEADER_BYTES:_FIRST_TOKEN_SLOT] = bits
-    shape = (3, len(codes), codes.shape[1] - _FIRST_TOKEN_SLOT)
-    first, second, third = random.integers(0, 256, shape, np.uint8)
-    changed[:, _FIRST_TOKEN_SLOT:] ^= first & second & third
+    changed[:, HEADER_BYTES:_FIRST_GROUP] = slot_bits(turned)
+    first, second, third = random.integers(0, 256, (3, len(codes), codes.shape[1] - _FIRST_GROUP), np.uint8)
+    used = np.arange(first.shape[1]) < GROUP_BYTES * codes[:, 1:2].astype(np.int64)  # the others are always zero
+    changed[:, _FIRST_GROUP:] ^= first & second & third & np.where(used, 255, 0).astype(np.uint8)
     return turned, changed
 
 
@@ -69,13 +75,21 @@ def embed(encoder: ZenEncoder, sets: Sequence[RetrievalSet], size: int, kept: Pa
     names = [data.name for data in sets for _ in data.documents]
     if kept is not None and kept.exists():
         with np.load(kept) as arrays:
-            embeddings = DocumentEmbeddings(arrays["vectors"], arrays["codes"], arrays["token_counts"])
-    else:
-        with progress() as bars:
-            task = bars.add_task("embed documents", total=len(texts))
-            embeddings = encoder.encode_documents(texts, lambda done: bars.advance(task, done))
-        if kept is not None:
-            np.savez(kept, vectors=embeddings.vectors, codes=embeddings.codes, token_counts=embeddings.token_counts)
+            token_sets = np.split(arrays["token_sets"], np.cumsum(arrays["token_set_sizes"])[:-1])
+            embeddings = DocumentEmbeddings(arrays["vectors"], arrays["codes"], arrays["token_counts"], token_sets)
+        return Collection(texts, names, embeddings, size)
+    with progress() as bars:
+        task = bars.add_task("embed documents", total=len(texts))
+        embeddings = encoder.encode_documents(texts, lambda done: bars.advance(task, done))
+    if kept is not None:
+        np.savez(
+            kept,
+            vectors=embeddings.vectors,
+            codes=embeddings.codes,
+            token_counts=embeddings.token_counts,
+            token_sets=np.concatenate(embeddings.token_sets),
+            token_set_sizes=np.array([len(one) for one in embeddings.token_sets]),
+        )
     return Collection(texts, names, embeddings, size)
 
 
@@ -92,13 +106,18 @@ def save_queries(path: Path, queries: Sequence[str], embedded: Sequence[QueryEmb
         path,
         texts=np.array(queries),
         vectors=np.stack([one.vector for one in embedded]),
-        slots=np.stack([one.slots for one in embedded]),
-        weights=np.array([one.weight for one in embedded]),
+        tokens=np.concatenate([one.tokens for one in embedded]),
+        weights=np.concatenate([one.weights for one in embedded]),
+        sizes=np.array([len(one.tokens) for one in embedded]),
+        projection=embedded[0].projection,
     )
 
 
 def load_queries(path: Path) -> dict[str, QueryEmbedding]:
     """Read what ``save_queries`` wrote."""
     with np.load(path) as arrays:
-        parts = zip(arrays["texts"], arrays["vectors"], arrays["slots"], arrays["weights"], strict=True)
-        return {str(text): QueryEmbedding(vector, slots, int(weight)) for text, vector, slots, weight in parts}
+        cuts = np.cumsum(arrays["sizes"])[:-1]
+        tokens, weights = (np.split(arrays[name], cuts) for name in ("tokens", "weights"))
+        projection = arrays["projection"]
+        parts = zip(arrays["texts"], arrays["vectors"], tokens, weights, strict=True)
+        return {str(text): QueryEmbedding(vector, states, heavy, projection) for text, vector, states, heavy in parts}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from zenso.zen import DocumentEmbeddings, Provenance, QueryEmbedding
+from zenso.zen.frequencies import Lookup
 
 
 class ReadyEncoder:
@@ -14,7 +15,7 @@ class ReadyEncoder:
         self.provenance = provenance
         self.queries = dict(queries or {})
         self._rows: dict[str, int] = {}
-        self._documents = DocumentEmbeddings(np.empty(0, np.int16), np.empty(0, np.uint8), np.empty(0, np.int32))
+        self._documents = DocumentEmbeddings(np.empty(0, np.int16), np.empty(0, np.uint8), np.empty(0, np.int32), [])
 
     def expect(self, texts: Sequence[str], embeddings: DocumentEmbeddings) -> None:
         """Have the embeddings of some texts ready, instead of those before."""
@@ -29,8 +30,13 @@ class ReadyEncoder:
         """Return the embeddings of texts that are ready."""
         rows = [self._rows[text] for text in texts]
         every = self._documents
-        return DocumentEmbeddings(every.vectors[rows], every.codes[rows], every.token_counts[rows])
+        sets = [every.token_sets[row] for row in rows]
+        return DocumentEmbeddings(every.vectors[rows], every.codes[rows], every.token_counts[rows], sets)
 
-    def encode_query(self, text: str) -> QueryEmbedding:
+    def encode_query(
+        self,
+        text: str,
+        frequencies: Lookup | None = None,  # noqa: ARG002 - its tokens have been weighed
+    ) -> QueryEmbedding:
         """Return the embedding of a query that is ready."""
         return self.queries[text]

@@ -40,8 +40,9 @@ DOCUMENTS, QUICK_DOCUMENTS = 1_000_000, 30_000
 QUERIES, QUICK_QUERIES = 200, 16
 CHANGES, QUICK_CHANGES = 1_000, 40  # deletes, and filters
 PARTS = 100  # a document's metadata says which of so many parts it is in
-ROUNDS = 25  # of scans and of reading memory, in turn
+ROUNDS = 50  # of scans and of reading memory, in turn
 READ_BYTES = 2**29
+EXPLAINED = 25  # queries
 FRESH_PROCESSES = 3
 ONE_THREAD = SearchSettings(threads=1)
 
@@ -68,7 +69,8 @@ def build(folder: Path, encoder: ZenEncoder, collection: Collection) -> float:
         for copy, vectors, codes in collection.copies():
             rows = range(row, row + len(codes))
             texts = [collection.text(r) for r in rows]
-            ready.expect(texts, DocumentEmbeddings(vectors, codes, collection.embeddings.token_counts[: len(codes)]))
+            counts, sets = collection.embeddings.token_counts, collection.embeddings.token_sets
+            ready.expect(texts, DocumentEmbeddings(vectors, codes, counts[: len(codes)], sets[: len(codes)]))
             ids = [document_id(r) for r in rows]
             metadata = [{"set": collection.sets[i], "copy": copy, "part": part_of(r)} for i, r in enumerate(rows)]
             began = time.perf_counter()
@@ -134,7 +136,7 @@ def measure_recall(
     memory: Memory, collection: Collection, queries: Sequence[str], embedded: Sequence[QueryEmbedding]
 ) -> dict[str, Scalar]:
     """Compare what is found with the ten best of all codes; documents that tie with the tenth count as one of them."""
-    found = [[int(hit.id) for hit in memory.search(query, K)] for query in queries]
+    found = [[int(hit.id) for hit in memory.search(query, K, hybrid=False)] for query in queries]
     threshold = exhaustive(collection, embedded)
     scores = Scores(collection, {row for rows in found for row in rows})
     shares = [
@@ -155,28 +157,30 @@ def _read(words: NDArray[np.uint64]) -> np.uint64:
 def measure_scan(memory: Memory, embedded: Sequence[QueryEmbedding]) -> dict[str, Scalar]:
     """Time the scan alone, in turn with reading a large array, so that both meet the same machine."""
     view = _view(memory)
-    keep = max(ONE_THREAD.aligned_rows, len(view.table) // ONE_THREAD.aligned_share)
-    words = np.ones(READ_BYTES // 8, np.uint64)
+    keep = max(ONE_THREAD.prefix_rows, len(view.table) // ONE_THREAD.prefix_share)
+    column = len(view.table) * SLOT_BYTES
+    # As much is read as is scanned, each time of another part of an array too large for any cache.
+    words = np.ones(max(READ_BYTES, 2 * column) // 8, np.uint64)
+    span = column // 8
     _read(words)
     scans, reads = [], []
     for turn in range(ROUNDS):
         planes = _planes(embedded[turn % len(embedded)])
+        start = turn * span % (len(words) - span)
         began = time.perf_counter()
         view.table.scan(planes, keep, threads=1)
         scanned = time.perf_counter()
-        _read(words)
+        _read(words[start : start + span])
         scans.append(scanned - began)
         reads.append(time.perf_counter() - scanned)
-    column = len(view.table) * SLOT_BYTES / 1e9
-    memory_rate = READ_BYTES / 1e9
     return {
         "scan_kept": keep,
         "scan_ms": 1000 * median(scans),
-        "scan_gb_per_s": column / median(scans),
-        "memory_gb_per_s": memory_rate / median(reads),
-        "scan_share_of_bandwidth": (column / median(scans)) / (memory_rate / median(reads)),
-        "scan_best_gb_per_s": column / min(scans),
-        "memory_best_gb_per_s": memory_rate / min(reads),
+        "scan_gb_per_s": column / median(scans) / 1e9,
+        "memory_gb_per_s": column / median(reads) / 1e9,
+        "scan_share_of_bandwidth": median(reads) / median(scans),
+        "scan_best_gb_per_s": column / min(scans) / 1e9,
+        "memory_best_gb_per_s": column / min(reads) / 1e9,
     }
 
 
@@ -198,22 +202,20 @@ def _view(memory: Memory) -> View:
 
 
 def _planes(query: QueryEmbedding) -> NDArray[np.uint64]:
-    prepared = query.prepare()
-    planes: NDArray[np.uint64] = prepared.planes[prepared.slots == 0][0]
-    return planes
+    return query.prepare().slot_planes
 
 
 def measure_stages(memory: Memory, queries: Sequence[str]) -> dict[str, Scalar]:
     """Return what each stage took and left, as a search explains it: medians."""
     times: dict[str, list[float]] = {}
     left: dict[str, list[int]] = {}
-    for query in queries[:ROUNDS]:
-        explanation = memory.search(query, K, explain=True).explanation
+    for query in queries[:EXPLAINED]:
+        explanation = memory.search(query, K, hybrid=False, explain=True).explanation
         for stage in explanation.stages if explanation else ():
             times.setdefault(stage.name, []).append(1000 * stage.seconds)
             left.setdefault(stage.name, []).append(len(stage.candidates))
     values: dict[str, Scalar] = {}
-    for name in ("scan", "aligned"):
+    for name in ("scan", "prefix", "codes"):
         values[f"stage_{name}_ms"] = median(times[name]) if name in times else None
         values[f"stage_{name}_left"] = median(left[name]) if name in left else None
     return values
@@ -264,14 +266,14 @@ def measure_changes(memory: Memory, queries: Sequence[str], count: int) -> dict[
         task = bars.add_task("delete and filter", total=count)
         for number in range(count):
             query = queries[number % len(queries)]
-            victim = chance.choice(rows) if number % 2 else int(memory.search(query, 1)[0].id)
+            victim = chance.choice(rows) if number % 2 else int(memory.search(query, 1, hybrid=False)[0].id)
             memory.delete(document_id(victim))
             gone.add(victim)
             part = chance.randrange(PARTS)
             began = time.perf_counter()
-            filtered = memory.search(query, K, where={"part": part})
+            filtered = memory.search(query, K, where={"part": part}, hybrid=False)
             milliseconds.append(1000 * (time.perf_counter() - began))
-            everything = memory.search(query, K)
+            everything = memory.search(query, K, hybrid=False)
             seen["deleted"] += sum(int(hit.id) in gone for hit in (*filtered, *everything))
             seen["filtered"] += sum(part_of(int(hit.id)) != part for hit in filtered)
             assert len(filtered) == len(everything) == K
@@ -360,7 +362,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     encoder = load_encoder(threads=1)
     collection = embed(encoder, sets, documents, options.embeddings)
     queries = choose_queries(sets, asked)
-    embedded = [encoder.encode_query(query) for query in queries]
+    embedded = [encoder.encode_query(query, collection.frequencies) for query in queries]
     ready = cast("ZenEncoder", ReadyEncoder(encoder.provenance, dict(zip(queries, embedded, strict=True))))
     values: dict[str, Scalar] = {
         "dataset": ", ".join(data.name for data in sets),
@@ -381,15 +383,17 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         for kind in ("resident", "anonymous"):
             cold[f"{kind}_bytes_per_document"] = float(cast("float", cold.pop(f"{kind}_bytes"))) / documents
         with Memory.open(folder, encoder=ready, settings=ONE_THREAD) as memory:
-            milliseconds, _ = timed_searches(memory, queries)
+            milliseconds, _ = timed_searches(memory, queries, hybrid=False)
             values |= percentiles("search", milliseconds)
             values |= measure_scan(memory, embedded)
             values["scan_recall_at_10_pooled"] = scan_recall(memory, embedded, truth)
             values |= measure_stages(memory, queries)
             values |= measure_recall(memory, collection, queries, embedded)
         with Memory.open(folder, read_only=True, encoder=encoder, settings=ONE_THREAD) as memory:
-            milliseconds, _ = timed_searches(memory, queries)
+            milliseconds, _ = timed_searches(memory, queries, hybrid=False)
             values |= percentiles("search_from_text", milliseconds)
+            milliseconds, _ = timed_searches(memory, queries)
+            values |= percentiles("hybrid_from_text", milliseconds)
         values |= cold
         with Memory.open(folder, encoder=ready, settings=ONE_THREAD) as memory:
             values |= measure_changes(memory, queries, QUICK_CHANGES if options.quick else CHANGES)

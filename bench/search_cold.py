@@ -45,15 +45,15 @@ def measure(folder: Path, queries: Path, threads: int) -> dict[str, float]:
     began, spent = time.perf_counter(), time.process_time()
     memory = Memory.open(folder, read_only=True, encoder=encoder, settings=settings)
     opened = time.perf_counter()
-    memory.search(texts[0], 10)
+    memory.search(texts[0], 10, hybrid=False)
     answered, spent = time.perf_counter(), time.process_time() - spent
     for text in texts:
-        memory.search(text, 10)
+        memory.search(text, 10, hybrid=False)
     after = resident()
     memory.close()
     again = time.perf_counter()
     with Memory.open(folder, read_only=True, encoder=lambda: load_encoder(threads=threads), settings=settings) as one:
-        one.search(texts[0], 10)
+        one.search(texts[0], 10, hybrid=False)
     from_text = time.perf_counter()
     return {
         "import_seconds": imported - BEGAN,

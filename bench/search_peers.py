@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from usearch.index import Index
 
 from bench.collection import Collection
+from zenso.bitdelta import slot_bits
 from zenso.bitdelta.format import HEADER_BYTES, SLOT_BYTES
-from zenso.bitdelta.rotation import rotate
 
 K = 10
 # Values of the libraries' own settings; the search of a graph looks at so many neighbours.
@@ -91,11 +91,6 @@ def measure_faiss(kind: str, collection: Collection, queries: Floats, truth: NDA
     return Peer(seconds, milliseconds, share, len(faiss.serialize_index(index)) / collection.size)
 
 
-def signs(vectors: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """Return slot 0 of the codes of canonical vectors (n, 384): uint8 (n, 48)."""
-    return np.packbits(rotate(vectors.astype(np.int64)) > 0, axis=1, bitorder="little")
-
-
 def measure_usearch(dtype: str, collection: Collection, queries: NDArray[np.int16], truth: NDArray[np.int64]) -> Peer:
     """Measure a graph over int8 vectors (``i8``), or over slot 0 of the codes by Hamming distance (``b1``)."""
     index = Index(
@@ -106,7 +101,7 @@ def measure_usearch(dtype: str, collection: Collection, queries: NDArray[np.int1
         expansion_add=BUILD_EXPANSION,
         expansion_search=SEARCH_EXPANSION,
     )
-    asked = signs(queries) if dtype == "b1" else _eight_bits(queries)
+    asked = slot_bits(queries) if dtype == "b1" else _eight_bits(queries)
     seconds = 0.0
     for first, vectors in _rows(collection, dtype):
         began = time.perf_counter()

@@ -72,9 +72,10 @@ def test_one_set(small, tmp_path):
     assert set(results) == documented("`quality`") | documented("Keys of every measurement")
     assert results["dataset"] == "small"
     assert (results["documents"], results["empty_documents"], results["queries"]) == (5, 1, 4)
-    for ranking in ("pooled", "codes", "rerank"):
-        assert results[f"{ranking}_ndcg_at_10"] == 1
-        assert results[f"{ranking}_recall_at_100"] == 1
+    for ranking in ("pooled", "codes", "codes_484_bytes", "codes_244_bytes", "bm25", "hybrid", "rerank"):
+        uses_words = ranking in ("bm25", "hybrid")  # that these texts and questions hardly share
+        assert results[f"{ranking}_ndcg_at_10"] == (pytest.approx(1, abs=0.5) if uses_words else 1)
+        assert results[f"{ranking}_recall_at_100"] >= 0.75
         assert results[f"{ranking}_ms_per_query"] > 0
     assert "rerank_ndcg_at_10" in process.stdout
     assert str(tmp_path) not in file.read_text("utf-8")
@@ -88,12 +89,14 @@ def test_several_sets(small, tmp_path):
     results = json.loads(file.read_text("utf-8"))
     assert results["dataset"] == "small, other"
     measured = documented("`quality`") - {"dataset"}
-    averaged = {key for key in measured if key.endswith((*MEASURES, "ms_per_query"))}
+    averaged = {key for key in measured if key.endswith((*MEASURES, "ms_per_query")) or "_over_pooled" in key}
     expected = {f"{name}_{key}" for name in ("small", "other") for key in measured}
     expected |= {f"average_{key}" for key in averaged} | {"dataset"}
     assert set(results) == expected | documented("Keys of every measurement")
     assert 0 < results["other_codes_ndcg_at_10"] < results["small_codes_ndcg_at_10"]
     for key in averaged:
+        if key.endswith(("_low", "_high")):
+            continue
         assert results[f"average_{key}"] == pytest.approx((results[f"small_{key}"] + results[f"other_{key}"]) / 2)
 
 

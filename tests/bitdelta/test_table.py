@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.bitdelta.strategies import make_slots, random_codes, seeds
-from zenso.bitdelta import prepare_query, score
+from tests.bitdelta.strategies import PROJECTION, make_text, random_codes, seeds
+from zenso.bitdelta import prepare_query, scan, score
 from zenso.bitdelta.table import LANES, CodeTable, agreement, column, column_shape
 from zenso.errors import InputError
 
@@ -15,13 +15,14 @@ quick = settings(max_examples=60, deadline=None)
 WORST = 384 * 15
 
 
+def make_query():
+    text = make_text("random", 5)
+    return prepare_query(text.tokens, text.weights, PROJECTION)
+
+
 @pytest.fixture(scope="module")
 def query():
-    return prepare_query(make_slots("random", 5), 20)
-
-
-def planes_of(query):
-    return query.planes[query.slots == 0][0]
+    return make_query()
 
 
 def costs_by_definition(planes, codes):
@@ -56,7 +57,7 @@ def expected(costs, keep, mask):
 def test_a_scan_equals_its_definition(seed, count, keep, cuts, share, distinct):
     rng = np.random.default_rng(seed)
     codes = random_codes(distinct, seed)[rng.integers(0, distinct, count)]  # few distinct codes, many ties
-    planes = planes_of(prepare_query(make_slots("random", 5), 20))
+    planes = make_query().slot_planes
     mask = None if share is None else rng.random(count) < share
     costs = costs_by_definition(planes, codes)
     found = table_of(codes, [cut for cut in cuts if cut < count]).scan(planes, keep, mask)
@@ -72,7 +73,7 @@ def test_a_scan_of_many_rows(query, order, keep, monkeypatch):
     monkeypatch.setattr("zenso.bitdelta.table._ROWS_A_THREAD", 10_000)
     codes = random_codes(500)[np.random.default_rng(1).integers(0, 500, 150_000)]
     codes[:, 4:12] = np.random.default_rng(2).integers(0, 256, (len(codes), 8), np.uint8)
-    planes = planes_of(query)
+    planes = query.slot_planes
     costs = costs_by_definition(planes, codes)
     if order == "all the same":
         codes[:] = codes[0]
@@ -91,7 +92,7 @@ def test_a_scan_of_many_rows(query, order, keep, monkeypatch):
 def test_a_misleading_sample_costs_time_only(query):
     """The blocks that are looked at first hold all of the near rows, so that the foretold cut is too low."""
     codes = random_codes(200)[np.random.default_rng(3).integers(0, 200, 200_000)]
-    planes = planes_of(query)
+    planes = query.slot_planes
     near = np.frombuffer(np.ascontiguousarray(planes[3]).tobytes(), np.uint8)
     for block in range(0, len(codes) // LANES, 32):
         codes[block * LANES : (block + 1) * LANES, 4:52] = near
@@ -102,43 +103,43 @@ def test_a_misleading_sample_costs_time_only(query):
     assert len(found.rows) >= keep
 
 
-def test_costs_and_the_score_of_slot_0_say_the_same():
-    slots = np.zeros((20, 384), np.int64)
-    slots[0] = make_slots("random", 8)[0]
-    query = prepare_query(slots, 1)
+def test_costs_and_the_score_of_slot_0_say_the_same(query):
     codes = random_codes(100)
-    found = table_of(codes).scan(query.planes[0], 100)
-    assert (query.steps[0] * (WORST - 2 * found.costs)).tolist() == score(query, codes)[found.rows].tolist()
-    assert np.allclose(agreement(found.costs), score(query, codes)[found.rows] / (query.steps[0] * WORST))
+    found = table_of(codes).scan(query.slot_planes, 100)
+    scores = scan(query, codes)[found.rows]
+    factor = scores.sum() // (WORST - 2 * found.costs).sum()
+    assert scores.tolist() == (factor * (WORST - 2 * found.costs)).tolist()
+    assert np.allclose(agreement(found.costs), 1 - 2 * found.costs / WORST)
 
 
 @quick
 @given(seeds, st.integers(1, 3000), st.lists(st.integers(0, 3000), max_size=5), st.floats(0, 1), st.integers(1, 4))
-def test_scores_and_copies_of_single_rows(seed, count, cuts, share, threads):
-    query = prepare_query(make_slots("random", 5), 20)
+def test_scores_of_single_rows(seed, count, cuts, share, threads):
+    query = make_query()
     codes = random_codes(50, seed)[np.random.default_rng(seed).integers(0, 50, count)]
     table = table_of(codes, [cut for cut in cuts if cut < count])
     rows = np.flatnonzero(np.random.default_rng(seed + 1).random(count) < share)
-    assert np.array_equal(table.gather(rows), codes[rows])
-    assert np.array_equal(table.score(query, rows, threads), score(query, codes[rows]))
+    for dimensions in (None, 1920):
+        found = table.score(query, rows, dimensions, threads)
+        assert np.array_equal(found, score(query, codes[rows], dimensions=dimensions))
 
 
 def test_threads_may_scan_at_once(query):
     codes = random_codes(1000)[np.random.default_rng(1).integers(0, 1000, 300_000)]
     table = table_of(codes, (100_000, 200_000))
-    wanted = table.scan(planes_of(query), 500).rows
+    wanted = table.scan(query.slot_planes, 500).rows
     with ThreadPoolExecutor(4) as pool:
-        for found in pool.map(lambda _: table.scan(planes_of(query), 500, threads=3), range(12)):
+        for found in pool.map(lambda _: table.scan(query.slot_planes, 500, threads=3), range(12)):
             assert np.array_equal(found.rows, wanted)
 
 
 def test_a_table_keeps_what_it_reads_alive(query):
     codes = random_codes(40)
-    wanted = costs_by_definition(planes_of(query), codes)
+    wanted = costs_by_definition(query.slot_planes, codes)
     table = table_of(codes.copy(), (11,))
     references = sys.getrefcount(table._columns[0])
     assert references >= 2
-    assert np.array_equal(table.scan(planes_of(query), 40).costs, wanted)
+    assert np.array_equal(table.scan(query.slot_planes, 40).costs, wanted)
 
 
 @pytest.mark.parametrize("rows", [0, 1, LANES - 1, LANES, LANES + 1, 100])
@@ -153,9 +154,8 @@ def test_the_layout_of_a_column(rows):
 def test_a_table_of_nothing(query):
     for table in (CodeTable([], []), table_of(np.empty((0, 964), np.uint8))):
         assert len(table) == 0
-        found = table.scan(planes_of(query), 3)
+        found = table.scan(query.slot_planes, 3)
         assert found.rows.tolist() == found.costs.tolist() == []
-        assert table.gather(np.empty(0, np.int64)).shape == (0, 964)
         assert table.score(query, np.empty(0, np.int64)).tolist() == []
 
 
@@ -163,13 +163,11 @@ def test_what_makes_no_sense_is_refused(query):
     codes = random_codes(20)
     table = table_of(codes)
     with pytest.raises(InputError, match="keep is 0"):
-        table.scan(planes_of(query), 0)
+        table.scan(query.slot_planes, 0)
     for mask in (np.ones(19, bool), np.ones(20, np.uint8)):
         with pytest.raises(InputError, match="for 20 rows"):
-            table.scan(planes_of(query), 1, mask)
+            table.scan(query.slot_planes, 1, mask)
     for rows in ([-1], [20], [3, 2], [4, 4]):
-        with pytest.raises(InputError, match="ascending, from 0 to 19"):
-            table.gather(np.array(rows))
         with pytest.raises(InputError, match="ascending, from 0 to 19"):
             table.score(query, np.array(rows))
     with pytest.raises(InputError, match="codes must be"):

@@ -30,7 +30,7 @@ WORDS = [
 QUERIES = ["a river in winter", "bread and sugar", "the planet of copper", "who plays the violin?"]
 COUNT = 3_000
 EXHAUSTIVE = SearchSettings(exhaustive_rows=10**9)
-STAGED = SearchSettings(exhaustive_rows=0, aligned_rows=150, aligned_share=20)
+STAGED = SearchSettings(exhaustive_rows=0, prefix_rows=150, prefix_share=10, code_rows=60)
 
 
 class NoisyEncoder:
@@ -40,14 +40,16 @@ class NoisyEncoder:
         self._encoder = encoder
         self.provenance = encoder.provenance
         self.encode_query = encoder.encode_query
+        self.splitting_tokenizer = encoder.splitting_tokenizer
 
     def encode_documents(self, texts, on_progress=None):
         real = self._encoder.encode_documents([text.split(" #")[0] for text in texts])
         codes = real.codes.copy()
         for text, code in zip(texts, codes, strict=True):
-            noise = np.random.default_rng(int(text.split(" #")[1])).integers(0, 256, (3, 960), np.uint8)
-            code[4:] ^= noise[0] & noise[1] & noise[2]
-        return DocumentEmbeddings(real.vectors, codes, real.token_counts)
+            used = 48 + 16 * int(code[1])
+            noise = np.random.default_rng(int(text.split(" #")[1])).integers(0, 256, (3, used), np.uint8)
+            code[4 : 4 + used] ^= noise[0] & noise[1] & noise[2]
+        return DocumentEmbeddings(real.vectors, codes, real.token_counts, real.token_sets)
 
 
 def text_of(number):
@@ -77,7 +79,7 @@ def large(encoder, tmp_path_factory):
 def search(large):
     def run(query, k=10, settings=STAGED, **options):
         large.settings = settings
-        return large.search(query, k, **options)
+        return large.search(query, k, **{"hybrid": False, **options})
 
     return run
 
@@ -103,14 +105,14 @@ def test_what_is_found_has_the_score_that_scoring_everything_gives_it(search):
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_scan_that_leaves_everything_changes_nothing(search, query):
-    settings = dataclasses.replace(STAGED, aligned_rows=COUNT - 1)
+    settings = dataclasses.replace(STAGED, prefix_rows=COUNT - 1, code_rows=COUNT)
     assert same(search(query, settings=settings), search(query, settings=EXHAUSTIVE))
 
 
 @pytest.mark.parametrize("query", QUERIES[:2])
 def test_threads_change_nothing(search, query, monkeypatch):
     monkeypatch.setattr("zenso.bitdelta.table._ROWS_A_THREAD", 100)
-    monkeypatch.setattr("zenso.bitdelta.table._GATHERED", 16)
+    monkeypatch.setattr("zenso.bitdelta.table._SCORES_A_THREAD", 16)
     wanted = search(query, settings=dataclasses.replace(STAGED, threads=1))
     for threads in (2, 5, None):
         assert same(search(query, settings=dataclasses.replace(STAGED, threads=threads)), wanted)
@@ -133,15 +135,28 @@ def test_more_hits_than_the_scan_would_leave(search):
 
 def test_an_explanation(search):
     hits = search(QUERIES[0], 5, explain=True)
-    scan, aligned = hits.explanation.stages
+    scan, prefix, codes = hits.explanation.stages
     assert (scan.name, scan.considered) == ("scan", COUNT)
-    assert (aligned.name, aligned.considered) == ("aligned", len(scan.candidates))
-    assert 150 <= len(scan.candidates) < 300
-    assert [(c.id, c.score) for c in aligned.candidates[:5]] == [(hit.id, hit.score) for hit in hits]
-    assert {c.id for c in aligned.candidates} <= {c.id for c in scan.candidates}
+    assert (prefix.name, prefix.considered) == ("prefix", len(scan.candidates))
+    assert (codes.name, codes.considered) == ("codes", len(prefix.candidates))
+    assert 300 <= len(scan.candidates) < 500
+    assert 60 <= len(prefix.candidates) < 80
+    assert [(c.id, c.score) for c in codes.candidates[:5]] == [(hit.id, hit.score) for hit in hits]
+    passed = [{c.id for c in stage.candidates} for stage in hits.explanation.stages]
+    assert passed[2] <= passed[1] <= passed[0]
     for stage in hits.explanation.stages:
         assert list(stage.candidates) == sorted(stage.candidates, key=lambda c: (-c.score, c.id))
         assert stage.seconds > 0
+
+
+def test_an_explanation_of_a_hybrid_search(search):
+    hits = search(QUERIES[0], 5, explain=True, hybrid=True)
+    assert [stage.name for stage in hits.explanation.stages] == ["scan", "prefix", "codes", "words", "fused"]
+    *_, words, fused = hits.explanation.stages
+    assert words.considered == COUNT
+    assert 0 < len(words.candidates) <= 100
+    assert [(c.id, c.score) for c in fused.candidates[:5]] == [(hit.id, hit.score) for hit in hits]
+    assert [words.candidates[0].score, fused.considered] == [1.0, len(fused.candidates)]
 
 
 def test_no_explanation_unless_asked_for(search):
@@ -152,7 +167,7 @@ def test_no_explanation_unless_asked_for(search):
 
 def test_few_documents_are_not_scanned(search):
     hits = search(QUERIES[0], settings=SearchSettings(), explain=True)
-    assert [(s.name, s.considered) for s in hits.explanation.stages] == [("aligned", COUNT)]
+    assert [(s.name, s.considered) for s in hits.explanation.stages] == [("codes", COUNT)]
 
 
 def test_an_empty_memory_has_an_explanation_of_nothing(memory):
@@ -167,11 +182,11 @@ def test_deleted_and_filtered_documents_never_appear(encoder, tmp_path, monkeypa
         numbers = range(1000)
         ids = [f"{n:05d}" for n in numbers]
         memory.add([text_of(n) for n in numbers], ids=ids, metadata=[{"part": n % 10} for n in numbers])
-        memory.settings = dataclasses.replace(STAGED, aligned_rows=40)
+        memory.settings = dataclasses.replace(STAGED, prefix_rows=40)
         gone = set()
         for turn in range(200):
             query = QUERIES[turn % 4]
-            victim = memory.search(query, 1)[0].id if turn % 2 else chance.choice(ids)
+            victim = memory.search(query, 1, hybrid=False)[0].id if turn % 2 else chance.choice(ids)
             memory.delete(victim)
             gone.add(victim)
             part = chance.randrange(10)
@@ -191,14 +206,14 @@ def test_the_order_of_adding_changes_nothing(encoder, tmp_path):
     found = []
     for seed in (1, 2, 3):
         random.Random(seed).shuffle(numbers)
-        settings = SearchSettings(exhaustive_rows=0, aligned_rows=7, aligned_share=1000)
+        settings = SearchSettings(exhaustive_rows=0, prefix_rows=7, prefix_share=1000, code_rows=5)
         with Memory.open(tmp_path / str(seed), encoder=NoisyEncoder(encoder), settings=settings) as memory:
             memory.add([f"{text_of(n % 8)} " for n in numbers], ids=[f"{n:03d}" for n in numbers])
-            found.append([(hit.id, hit.score) for query in QUERIES for hit in memory.search(query, 6)])
+            found.append([(hit.id, hit.score) for query in QUERIES for hit in memory.search(query, 6, hybrid=False)])
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("name", ["exhaustive_rows", "aligned_rows", "aligned_share", "threads"])
+@pytest.mark.parametrize("name", ["exhaustive_rows", "prefix_rows", "prefix_share", "code_rows", "threads"])
 @pytest.mark.parametrize("value", [-1, 1.5, True, "many"])
 def test_settings_that_make_no_sense_are_refused(name, value):
     with pytest.raises(InputError, match=f"{name} is {value!r}"):

@@ -5,13 +5,12 @@ codes, in a *column* of 48 bytes a row: blocks of 16 rows, and in a block word 0
 row, to word 5, so that the same operation meets neighbouring numbers and compilers turn it into vector instructions.
 
 A row's *cost* is its Hamming distance from a query's bit planes, weighted by 1, 2, 4, 8: a whole number from 0 to
-5,760, less is nearer (the slot's score is step * (5,760 - 2 * cost)). The best rows are chosen while scanning: a tally
-of costs says at any moment which cost the last of the ``keep`` best rows so far has, and rows above it are passed over.
-Rows that cost as much as the last one are all kept, so that the outcome does not depend on the order of rows, on how
-the matrix is cut into pieces, or on the number of threads.
+5,760, less is nearer (``scan`` scores it as step * (5,760 - 2 * cost)). The best rows are chosen while scanning: a
+tally of costs says at any moment which cost the last of the ``keep`` best rows so far has, and rows above it are passed
+over. Rows that cost as much as the last one are all kept, so that the outcome does not depend on the order of rows, on
+how the matrix is cut into pieces, or on the number of threads.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,8 +34,7 @@ _ROWS_A_THREAD = 250_000
 # One block in so many is looked at before the scan, if it is to find at least _FEW rows among them.
 _SAMPLE = 32
 _FEW = 32
-# Codes copied together to be scored: few enough to stay in a core's own cache.
-_GATHERED = 512
+_SCORES_A_THREAD = 1_000
 
 COLUMN_BLOCK_BYTES = LANES * SLOT_BYTES
 
@@ -144,42 +142,33 @@ class CodeTable:
             rows, costs = rows[near], costs[near]
         return Nearest(rows, costs)
 
-    def score(self, query: SlotQuery, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.int64]:
-        """Score the codes of some rows, in ascending order: int64 (n,), equal to ``score`` of their codes."""
-        out = np.empty(len(rows), np.int64)
-        pieces = max(1, min(threads, len(rows) // _GATHERED))
+    def score(
+        self, query: SlotQuery, rows: NDArray[np.int64], dimensions: int | None = None, threads: int = 1
+    ) -> NDArray[np.int64]:
+        """Score the codes of some rows, in ascending order: int64 (n,), as ``score`` does.
 
-        def score_piece(i: int) -> None:
-            end = len(rows) * (i + 1) // pieces
-            copied = np.empty((_GATHERED, CODE_BYTES), np.uint8)
-            for first in range(len(rows) * i // pieces, end, _GATHERED):
-                some = rows[first : min(first + _GATHERED, end)]
-                out[first : first + len(some)] = score(query, self.gather(some, copied))
-
-        _at_once(score_piece, pieces)
-        return out
-
-    def gather(self, rows: NDArray[np.int64], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Return the codes of some rows, in ascending order: uint8 (n, 964), not to be written to.
-
-        Rows that lie side by side are not copied; others are, to the front of ``out`` if that is given.
+        Raises
+        ------
+        InputError
+            The rows are of another type, out of order or out of range.
         """
-        self._check_rows(rows)
-        first = int(np.searchsorted(self._starts, rows[0], "right")) - 1 if len(rows) else 0
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and rows[-1] < self._starts[first + 1]:
-            start = int(rows[0] - self._starts[first])
-            return self._codes[first][start : start + len(rows)]
-        if out is None:
-            out = np.empty((len(rows), CODE_BYTES), np.uint8)
-        cuts = np.searchsorted(rows, self._starts[first:]).tolist()
-        for piece, (begin, end) in enumerate(itertools.pairwise(cuts), first):
-            if begin < end:
-                places = rows[begin:end] - self._starts[piece]
-                # All places exist, and with "clip" numpy copies straight to ``out``.
-                np.take(self._codes[piece], places, axis=0, out=out[begin:end], mode="clip")
-            elif begin == len(rows):
-                break
-        return out[: len(rows)]
+        if rows.dtype != np.int64 or (
+            len(rows) and (rows[0] < 0 or rows[-1] >= len(self) or np.any(np.diff(rows) < 1))
+        ):
+            message = f"rows must be int64, ascending, from 0 to {len(self) - 1}"
+            raise InputError(message)
+        out = np.empty(len(rows), np.int64)
+        cuts = np.searchsorted(rows, self._starts).tolist()
+        held = [piece for piece in range(len(self._codes)) if cuts[piece] < cuts[piece + 1]]
+        runs = max(1, min(threads, len(held), len(rows) // _SCORES_A_THREAD))
+
+        def score_run(i: int) -> None:
+            for piece in held[len(held) * i // runs : len(held) * (i + 1) // runs]:
+                span = slice(cuts[piece], cuts[piece + 1])
+                out[span] = score(query, self._codes[piece], rows[span] - self._starts[piece], dimensions=dimensions)
+
+        _at_once(score_run, runs)
+        return out
 
     def _foretell_cut(self, planes: NDArray[np.uint64], keep: int, mask: NDArray[np.bool_]) -> int:
         """Guess from a sample a cost that a little more than ``keep`` rows will not exceed, to pass over the others."""
@@ -189,13 +178,6 @@ class CodeTable:
         wanted = share + share // 4 + 16
         _, costs = _scan(self._addresses, self._starts, (0, len(self._codes), _SAMPLE), planes, mask, wanted, _WORST)
         return int(costs.max()) if len(costs) >= wanted else _WORST
-
-    def _check_rows(self, rows: NDArray[np.int64]) -> None:
-        """Rows that are out of order would be looked for in the wrong pieces."""
-        wrong = len(rows) and (rows[0] < 0 or rows[-1] >= len(self) or bool(np.any(rows[1:] <= rows[:-1])))
-        if rows.dtype != np.int64 or wrong:
-            message = f"rows must be int64, ascending, from 0 to {len(self) - 1}"
-            raise InputError(message)
 
     def _cuts(self, threads: int) -> NDArray[np.intp]:
         """Cut the pieces into runs of about the same number of rows."""

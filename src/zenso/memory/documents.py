@@ -31,12 +31,18 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result; ``score`` is the similarity to the query, about -1 to 1, higher is nearer."""
+    """One search result.
+
+    ``score`` is what results are ordered by: in hybrid search the points of both rankings, as a share of those of a
+    document that is first in both, 0 to 1; otherwise the similarity. ``similarity`` is that of its embedding to the
+    query, about -1 to 1.
+    """
 
     id: str
     score: float
     text: str
     metadata: Metadata
+    similarity: float
 
 
 class Hits(list[Hit]):

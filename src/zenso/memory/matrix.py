@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zenso.bitdelta import CODE_BYTES
+from zenso.bitdelta import CODE_BYTES, SlotQuery, score
 from zenso.bitdelta.table import CodeTable, column
 from zenso.errors import IntegrityError
 from zenso.memory import store
@@ -110,6 +110,17 @@ class View:
     @staticmethod
     def _join(masks: "Sequence[NDArray[np.bool_]]") -> "NDArray[np.bool_]":
         return np.concatenate(masks) if masks else np.empty(0, np.bool_)
+
+    def scores(self, query: SlotQuery, seqs: Sequence[int]) -> dict[int, int]:
+        """Return the integer scores of some rows (seq), those that are alive."""
+        wanted = np.array(sorted(seqs), np.int64)
+        found: dict[int, int] = {}
+        for part in self.parts:
+            places = part.find(wanted)
+            places = places[part.live[places]]
+            if len(places):
+                found |= zip(part.seqs[places].tolist(), score(query, part.codes, places).tolist(), strict=True)
+        return found
 
 
 _EMPTY = View(-1, ())

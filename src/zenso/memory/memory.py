@@ -1,7 +1,6 @@
 """``Memory``: documents, their 964-byte codes and their metadata in one folder, searched by meaning."""
 
 import json
-import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from zenso.errors import InputError
 from zenso.memory import store
 from zenso.memory.compact import CompactReport, compact
@@ -18,7 +19,6 @@ from zenso.memory.database import Database
 from zenso.memory.documents import (
     Document,
     Entry,
-    Hit,
     Hits,
     SourceUpdate,
     UnknownIdError,
@@ -30,15 +30,19 @@ from zenso.memory.documents import (
     source_entries,
 )
 from zenso.memory.filters import compile_where
-from zenso.memory.matrix import Matrix, View, registered_segments
+from zenso.memory.matrix import Matrix, registered_segments
 from zenso.memory.migrations import SCHEMA_VERSION
 from zenso.memory.reembed import reembed
+from zenso.memory.search import Question, answer
 from zenso.memory.snapshots import CopyProgress, Snapshot, take_snapshot
-from zenso.memory.stages import Candidate, Explanation, Ranking, SearchSettings, Stage, best_first, rank
+from zenso.memory.stages import SearchSettings
 from zenso.memory.store import Embeddings, Source
 from zenso.memory.upkeep import tidy
+from zenso.memory.words import query_words, telling_words
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from zenso.zen import ZenEncoder
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
@@ -329,12 +333,19 @@ class Memory:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def search(
-        self, query: str, k: int = 5, *, where: Mapping[str, object] | None = None, explain: bool = False
+        self,
+        query: str,
+        k: int = 5,
+        *,
+        where: Mapping[str, object] | None = None,
+        hybrid: bool = True,
+        explain: bool = False,
     ) -> Hits:
-        """Return the ``k`` documents nearest to a query, best first; equal scores by id.
+        """Return the ``k`` documents that answer a query best, best first; equal scores by id.
 
-        Large memories are searched in stages, coarse to fine (``settings``); with ``explain`` the ``explanation`` of
-        the hits tells what each stage found.
+        Hybrid search ranks by the similarity of embeddings and by the words of the query (BM25), and fuses the two
+        rankings; with ``hybrid=False`` similarity alone decides. Large memories are searched in stages, coarse to fine
+        (``settings``); with ``explain`` the ``explanation`` of the hits tells what each stage found.
 
         ``where`` leaves only documents whose metadata it matches: ``{"lang": "en", "year": {"$gte": 2020}}``, with
         ``$eq $ne $gt $gte $lt $lte $in $nin $exists`` on fields and ``$and $or $not`` on filters.
@@ -354,26 +365,18 @@ class Memory:
             if store.stored_provenance(connection) is None:
                 return Hits()  # nothing to search, so no model to load
         encoder = self.encoder
-        prepared = encoder.encode_query(checked).prepare()
+        with self._database.read() as connection:
+            store.check_provenance(connection, encoder.provenance, self.path)
+        query_codes = encoder.encode_query(checked, self._frequencies).prepare()
+        words = self._telling_words(checked) if hybrid else None
+        question = Question(query_codes, words, k, condition)
         while True:
             with self._database.read() as connection:
                 view = self._matrix.view(connection)
                 if view is None:
                     continue  # another thread saw a newer state
                 store.check_provenance(connection, encoder.provenance, self.path)
-                allowed = store.matching(connection, condition) if condition else None
-                ranking = rank(view, prepared, k, allowed, self.settings)
-                seqs = view.seqs_at(ranking.rows)
-                order = best_first(store.ids_at(connection, seqs), ranking.scores)[:k]
-                found = [store.document_at(connection, int(seqs[place])) for _, place in order]
-                explanation = _explanation(connection, view, ranking) if explain else None
-            scores = prepared.similarity(ranking.scores[[place for _, place in order]])
-            hits = Hits(
-                Hit(document.id, float(score), document.text, document.metadata)
-                for document, score in zip(found, scores, strict=True)
-            )
-            hits.explanation = explanation
-            return hits
+                return answer(connection, view, question, self.settings, explain=explain)
 
     def get(self, id: str) -> Document | None:  # noqa: A002 - the word of every store's interface
         """Return a document, or None if there is none of that id."""
@@ -436,6 +439,22 @@ class Memory:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
+    def _frequencies(self, tokens: "NDArray[np.int32]") -> "tuple[int, NDArray[np.int64]]":
+        """Return the number of documents and how many hold each token."""
+        with self._database.read() as connection:
+            return store.frequencies(connection, tokens)
+
+    def _telling_words(self, query: str) -> list[str]:
+        """Return the words of a query that are not in too many documents, judged by the rarest token of each."""
+        words = query_words(query)
+        pieces = [
+            encoding.ids for encoding in self.encoder.splitting_tokenizer.encode_batch(words, add_special_tokens=False)
+        ]
+        ends = np.cumsum([len(ids) for ids in pieces])
+        documents, counts = self._frequencies(np.array([i for ids in pieces for i in ids], np.int32))
+        held = [int(part.min(initial=documents)) for part in np.split(counts, ends)[: len(words)]]
+        return telling_words(words, held, documents)
+
     def _stored_model(self) -> str | None:
         """Return the id of the model that the documents were embedded with, or None while there are none."""
         with self._database.read() as connection:
@@ -485,16 +504,6 @@ def _embed(encoder: "ZenEncoder", batch: list[Entry], known: Embeddings, on_prog
     if on_progress is not None and len(missing) < len(batch):
         on_progress(len(batch) - len(missing))
     return store.embedding_rows(missing, encoder.encode_documents(missing, on_progress)) if missing else {}
-
-
-def _explanation(connection: sqlite3.Connection, view: View, ranking: Ranking) -> Explanation:
-    """Name the documents that each stage left."""
-    stages = []
-    for stage in ranking.stages:
-        order = best_first(store.ids_at(connection, view.seqs_at(stage.rows)), stage.scores)
-        candidates = tuple(Candidate(document_id, float(stage.scores[place])) for document_id, place in order)
-        stages.append(Stage(stage.name, stage.considered, candidates, stage.seconds))
-    return Explanation(tuple(stages))
 
 
 def _bytes_on_disk(folder: Path) -> int:

@@ -1,8 +1,9 @@
-"""Search, coarse to fine: which rows each stage looks at, and how many it leaves to the next.
+"""Scoring codes, coarse to fine: which rows each stage looks at, and how many it leaves to the next.
 
-1. ``scan``: slot 0 of every row that may be found (48 bytes a row), against the query's slot 0. Left out where so few
-   rows may be found that scoring all of them is as fast.
-2. ``aligned``: all slots that the query fills, of the rows that the scan left.
+1. ``scan``: slot 0 of every row that may be found, 48 bytes a row. Left out, with the next stage, where so few rows may
+   be found that scoring all of them is as fast.
+2. ``prefix``: slot 0 and the first 12 groups (1,920 dimensions) of the rows that the scan left.
+3. ``codes``: all groups of the rows that are left then.
 
 A stage keeps all rows that tie with its last one, so what is found depends on neither the order in which documents
 were added nor the number of threads.
@@ -10,13 +11,12 @@ were added nor the number of threads.
 
 import os
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zenso.bitdelta import SlotQuery
+from zenso.bitdelta import DIMENSIONS, SlotQuery
 from zenso.bitdelta.table import agreement
 from zenso.errors import InputError
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from zenso.memory.matrix import View
 
 
+PREFIX_DIMENSIONS = DIMENSIONS[0]
+_LEAST = {"exhaustive_rows": 0, "prefix_rows": 1, "prefix_share": 1, "code_rows": 1, "threads": 1}
+
+
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
     """How much work a search does; the defaults come from ``python -m bench search``.
@@ -33,9 +37,11 @@ class SearchSettings:
     Parameters
     ----------
     exhaustive_rows
-        Up to so many rows all are scored with all slots, without a scan.
-    aligned_rows, aligned_share
-        The scan leaves so many rows, or one in ``aligned_share`` of those that may be found if that is more.
+        Up to so many rows all are scored with their whole codes.
+    prefix_rows, prefix_share
+        The scan leaves so many rows, or one in ``prefix_share`` of those that may be found if that is more.
+    code_rows
+        The prefixes leave so many rows.
     threads
         Most threads of one search; None for the processors of the machine. It never changes what is found.
 
@@ -45,13 +51,14 @@ class SearchSettings:
         A number is out of range.
     """
 
-    exhaustive_rows: int = 20_000
-    aligned_rows: int = 4_000
-    aligned_share: int = 125
+    exhaustive_rows: int = 10_000
+    prefix_rows: int = 4_000
+    prefix_share: int = 125
+    code_rows: int = 1_000
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("exhaustive_rows", 0), ("aligned_rows", 1), ("aligned_share", 1), ("threads", 1)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if name == "threads" and value is None:
                 continue
@@ -96,27 +103,36 @@ def rank(
     """
     mask = view.mask(allowed)
     count = len(view.table) if mask is None else int(np.count_nonzero(mask))
-    keep = max(k, settings.aligned_rows, count // settings.aligned_share)
     threads = settings.most_threads
     stages = []
-    pooled = query.planes[query.slots == 0]
-    if count > max(keep, settings.exhaustive_rows) and len(pooled):
+    left = max(k, settings.prefix_rows, count // settings.prefix_share)
+    if count > max(left, settings.exhaustive_rows):
         began = time.perf_counter()
-        nearest = view.table.scan(pooled[0], keep, mask, threads)
-        seconds = time.perf_counter() - began
-        rows = nearest.rows
+        nearest = view.table.scan(query.slot_planes, left, mask, threads)
+        rows, seconds = nearest.rows, time.perf_counter() - began
         stages.append(StageResult("scan", count, rows, agreement(nearest.costs), seconds))
+        left = max(k, settings.code_rows)
+        if len(rows) > left:
+            stages.append(_score_stage("prefix", view, query, rows, left, threads)[0])
+            rows = stages[-1].rows
     else:
         rows = np.arange(count) if mask is None else np.flatnonzero(mask)
+    last, scores = _score_stage("codes", view, query, rows, k, threads)
+    return Ranking(last.rows, scores, (*stages, last))
+
+
+def _score_stage(
+    name: str, view: "View", query: SlotQuery, rows: "NDArray[np.int64]", left: int, threads: int
+) -> "tuple[StageResult, NDArray[np.int64]]":
+    """Score rows and keep the best ``left``, and those that score the same as the last of them."""
     began = time.perf_counter()
-    scores = view.table.score(query, rows, threads)
+    scores = view.table.score(query, rows, PREFIX_DIMENSIONS if name == "prefix" else None, threads)
     considered = len(rows)
-    if considered > k:
-        best = scores >= np.partition(scores, considered - k)[considered - k]
+    if considered > left:
+        best = scores >= np.partition(scores, considered - left)[considered - left]
         rows, scores = rows[best], scores[best]
     seconds = time.perf_counter() - began
-    stages.append(StageResult("aligned", considered, rows, query.similarity(scores), seconds))
-    return Ranking(rows, scores, tuple(stages))
+    return StageResult(name, considered, rows, query.similarity(scores), seconds), scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +161,3 @@ class Explanation:
     """How a search came to its hits: its stages, in order."""
 
     stages: tuple[Stage, ...]
-
-
-def best_first(ids: Iterable[str], scores: "NDArray[np.int64] | NDArray[np.float64]") -> list[tuple[str, int]]:
-    """Order documents by score, equal scores by id: pairs of an id and its place in what was given."""
-    ordered = sorted(zip(-scores, ids, range(len(scores)), strict=True))
-    return [(document_id, place) for _, document_id, place in ordered]
