@@ -227,6 +227,12 @@ def document(connection: sqlite3.Connection, document_id: str) -> Document | Non
     return _document(row) if row else None
 
 
+def source_of(connection: sqlite3.Connection, document_id: str) -> bytes | None:
+    """Return the source of a document, or None if it has none or is not stored."""
+    row = connection.execute("SELECT source FROM documents WHERE id = ?", (document_id,)).fetchone()
+    return row[0] if row else None
+
+
 def documents(connection: sqlite3.Connection) -> Iterator[Document]:
     """Yield every document in insertion order."""
     for row in connection.execute(f"{_DOCUMENT} ORDER BY documents.seq"):
