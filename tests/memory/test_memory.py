@@ -14,15 +14,23 @@ from zenso.memory import Document, Hit, Memory, UnknownIdError
 
 def test_public_names():
     assert sorted(zenso.memory.__all__) == [
+        "CheckReport",
+        "CompactReport",
         "Document",
+        "Finding",
         "Hit",
+        "ImportReport",
         "Memory",
         "MemoryInfo",
         "Metadata",
         "MetadataValue",
+        "Snapshot",
         "Source",
         "SourceUpdate",
         "UnknownIdError",
+        "check_memory",
+        "list_snapshots",
+        "restore",
     ]
 
 
