@@ -15,15 +15,23 @@ from zenso.memory.words import rank_by_words
 
 def test_public_names():
     assert sorted(zenso.memory.__all__) == [
+        "CheckReport",
+        "CompactReport",
         "Document",
+        "Finding",
         "Hit",
+        "ImportReport",
         "Memory",
         "MemoryInfo",
         "Metadata",
         "MetadataValue",
+        "Snapshot",
         "Source",
         "SourceUpdate",
         "UnknownIdError",
+        "check_memory",
+        "list_snapshots",
+        "restore",
     ]
 
 

@@ -7,6 +7,7 @@ checked, memory-mapped segment files that can be rebuilt from it at any time.
 from zenso.memory.check import CheckReport, Finding, check_memory
 from zenso.memory.compact import CompactReport
 from zenso.memory.documents import Document, Hit, SourceUpdate, UnknownIdError
+from zenso.memory.exchange import ImportReport
 from zenso.memory.memory import Memory, MemoryInfo
 from zenso.memory.metadata import Metadata, MetadataValue
 from zenso.memory.restore import restore
@@ -19,6 +20,7 @@ __all__ = [
     "Document",
     "Finding",
     "Hit",
+    "ImportReport",
     "Memory",
     "MemoryInfo",
     "Metadata",
