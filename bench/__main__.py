@@ -13,6 +13,7 @@ from zenso.errors import ZensoError
 # Imported only when asked for: each may need packages that the others do not.
 BENCHES = {
     "canonical": "bench.canonical",
+    "concurrency": "bench.concurrency",
     "crash": "bench.crash",
     "engines": "bench.engines",
     "quality": "bench.quality",

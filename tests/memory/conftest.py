@@ -42,6 +42,9 @@ class CachingEncoder:
         *arrays, token_sets = zip(*(self._documents[text] for text in texts), strict=True)
         return DocumentEmbeddings(*map(np.stack, arrays), list(token_sets))
 
+    def token_sets(self, texts):
+        return self._encoder.token_sets(texts)
+
     def encode_query(self, text, frequencies=None):
         if text not in self._queries:
             ids = self._encoder._encoder.tokenizer.encode([text], "")[0]

@@ -23,6 +23,7 @@ def test_public_names():
         "Finding",
         "Hit",
         "Hits",
+        "ImportReport",
         "Memory",
         "MemoryInfo",
         "Metadata",

@@ -7,6 +7,7 @@ checked, memory-mapped segment files that can be rebuilt from it at any time.
 from zenso.memory.check import CheckReport, Finding, check_memory
 from zenso.memory.compact import CompactReport
 from zenso.memory.documents import Document, Hit, Hits, SourceUpdate, UnknownIdError
+from zenso.memory.exchange import ImportReport
 from zenso.memory.memory import Memory, MemoryInfo
 from zenso.memory.metadata import Metadata, MetadataValue
 from zenso.memory.restore import restore
@@ -23,6 +24,7 @@ __all__ = [
     "Finding",
     "Hit",
     "Hits",
+    "ImportReport",
     "Memory",
     "MemoryInfo",
     "Metadata",

@@ -29,6 +29,7 @@ from zenso.memory.documents import (
     source_bytes,
     source_entries,
 )
+from zenso.memory.exchange import ImportReport, export_documents, import_documents
 from zenso.memory.filters import compile_where
 from zenso.memory.matrix import Matrix, registered_segments
 from zenso.memory.migrations import SCHEMA_VERSION
@@ -318,6 +319,56 @@ class Memory:
         with self._database.read() as connection:
             return take_snapshot(connection, self.path.name, Path(target), on_progress)
 
+    def export_to(
+        self, path: str | Path, *, embeddings: bool = False, on_progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Write every document to a file and return their number; a file of that name is replaced when all is written.
+
+        Parameters
+        ----------
+        path
+            Its ending says the format: ``.jsonl`` or ``.jsonl.gz``, ``.parquet`` (needs ``zenso[parquet]``), ``.npz``.
+        embeddings
+            Write vectors and codes too, so that an import need not embed the texts; ``.npz`` always has them.
+        on_progress
+            Called with the number of documents done and their total.
+
+        Raises
+        ------
+        InputError
+            The format is unknown, or cannot hold a document.
+        StorageError
+            If the disk refuses; then nothing is left behind.
+        """
+        return export_documents(self._database, Path(path), embeddings=embeddings, on_progress=on_progress)
+
+    def import_from(self, path: str | Path, *, on_progress: Callable[[int, int], None] | None = None) -> ImportReport:
+        """Add the documents of a file, each replacing one of the same id, and say how many there were.
+
+        Texts that are stored under their id already are not embedded again, nor those that come with an embedding of
+        the same provenance whose hashes hold. So it may be run again, also after it was interrupted.
+
+        Parameters
+        ----------
+        path
+            A file as ``export_to`` writes it, or one of another program: only ``text`` is needed.
+        on_progress
+            Called with the number of documents done and their total.
+
+        Raises
+        ------
+        InputError
+            Naming the line or row that cannot be read. Documents of batches before it stay.
+        ModelError, StorageError
+            As ``add``.
+        """
+
+        def put(batch: list[Entry], given: Embeddings) -> int:
+            return self._put(batch, None, given=given)
+
+        self._database.require_writable()
+        return import_documents(self._database, self.encoder, put, Path(path), on_progress)
+
     def compact(self) -> CompactReport:
         """Give back the disk space of what was deleted or replaced.
 
@@ -462,26 +513,33 @@ class Memory:
         return None if stored is None else str(json.loads(stored)["model"]["model_id"])
 
     def _put(
-        self, batch: list[Entry], on_progress: Progress | None, sources: Mapping[bytes, str] | None = None
-    ) -> None:
+        self,
+        batch: list[Entry],
+        on_progress: Progress | None,
+        sources: Mapping[bytes, str] | None = None,
+        given: Embeddings | None = None,
+    ) -> int:
         """Embed what is new in a batch, outside of any transaction, then store the batch in one.
 
-        ``sources`` are those that the batch replaces as a whole, with their fingerprints.
+        ``sources`` are those that the batch replaces as a whole, with their fingerprints; ``given`` are embeddings that
+        need not be made. Returns how many texts were embedded.
         """
         self._database.require_writable()
         encoder = self.encoder
         with self._database.read() as connection:
             store.check_provenance(connection, encoder.provenance, self.path)
             known = store.known_embeddings(connection, batch)
-        embeddings = known | _embed(encoder, batch, known, on_progress)
+        known = {**(given or {}), **known}
+        made = _embed(encoder, batch, known, on_progress)
         with self._database.write() as connection:
             store.check_provenance(connection, encoder.provenance, self.path)
             store.begin_change(connection)
             for source, fingerprint in (sources or {}).items():
                 store.set_source(connection, source, fingerprint)
-            store.put(connection, batch, embeddings, store.provenance_id(connection, encoder.provenance))
+            store.put(connection, batch, known | made, store.provenance_id(connection, encoder.provenance))
         self._changed = True
         tidy(self._database, self._matrix.take_damaged(), closing=False)
+        return len(made)
 
 
 def _batches(given: list[Entry]) -> Iterator[list[Entry]]:

@@ -57,13 +57,18 @@ class Source:
     documents: int
 
 
+def token_set_json(tokens: "NDArray[np.int32]") -> str:
+    """Return the distinct token ids of a document as they are stored."""
+    return json.dumps(tokens.tolist(), separators=(",", ":"))
+
+
 def embedding_rows(texts: Sequence[str], embedded: "DocumentEmbeddings") -> Embeddings:
     """Turn what the encoder gave for n texts into rows, by text."""
     rows: Embeddings = {}
     for index, text in enumerate(texts):
         vector = embedded.vectors[index].astype("<i2").tobytes()
         code = embedded.codes[index].tobytes()
-        token_set = json.dumps(embedded.token_sets[index].tolist(), separators=(",", ":"))
+        token_set = token_set_json(embedded.token_sets[index])
         rows[text] = Embedding(code, vector, blake3(vector).digest(), token_set, int(embedded.token_counts[index]))
     return rows
 
@@ -246,6 +251,12 @@ def document(connection: sqlite3.Connection, document_id: str) -> Document | Non
     """Return one document, or None."""
     row = connection.execute(f"{_DOCUMENT} WHERE id = ?", (document_id,)).fetchone()
     return _document(row) if row else None
+
+
+def source_of(connection: sqlite3.Connection, document_id: str) -> bytes | None:
+    """Return the source of a document, or None if it has none or is not stored."""
+    row = connection.execute("SELECT source FROM documents WHERE id = ?", (document_id,)).fetchone()
+    return row[0] if row else None
 
 
 def documents(connection: sqlite3.Connection) -> Iterator[Document]:

@@ -142,6 +142,11 @@ class ZenEncoder:
         weights = query_weights(encoded.ids[0], self._artifact.shipped, frequencies)
         return QueryEmbedding(encoded.pooled[0], encoded.tokens[0], weights, self._artifact.projection)
 
+    def token_sets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Return the distinct ids of the tokens that are read of each document, ascending."""
+        prefix = str(self._encoder.artifact.config["document_prefix"])
+        return [np.unique(ids) for ids in self._encoder.tokenizer.encode(texts, prefix)]
+
     def encode_vectors(
         self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
     ) -> NDArray[np.int16]:
