@@ -45,6 +45,8 @@ READ_BYTES = 2**29
 EXPLAINED = 25  # queries
 FRESH_PROCESSES = 3
 ONE_THREAD = SearchSettings(threads=1)
+PEERS = ("faiss_rabitq", "faiss_rabitq_fastscan", "usearch_i8", "usearch_b1")
+PEER_KEYS = ("p50_ms", "p99_ms", "recall_at_10_pooled", "build_seconds", "bytes_per_document")
 
 
 # --- the memory -------------------------------------------------------------------------------------------------
@@ -334,6 +336,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--documents", type=int, metavar="N", help=f"documents of the memory (default: {DOCUMENTS})")
     parser.add_argument("--queries", type=int, metavar="N", help=f"queries asked (default: {QUERIES})")
     parser.add_argument("--embeddings", type=Path, metavar="FILE", help="keep the embeddings here for another run")
+    parser.add_argument(
+        "--no-peers", action="store_true", help="leave out the other libraries, whose graphs take most of the time"
+    )
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="make the memory below this folder")
 
 
@@ -397,6 +402,8 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         values |= cold
         with Memory.open(folder, encoder=ready, settings=ONE_THREAD) as memory:
             values |= measure_changes(memory, queries, QUICK_CHANGES if options.quick else CHANGES)
+    if options.no_peers:
+        return values | {f"{name}_{key}": None for name in PEERS for key in PEER_KEYS}
     return values | measure_peers(collection, vectors, truth)
 
 

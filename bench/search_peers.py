@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
-from usearch.index import Index
 
 from bench.collection import Collection
 from zenso.bitdelta import slot_bits
@@ -80,6 +78,8 @@ def _ask(answer: Callable[[int], NDArray[Any]], count: int, truth: NDArray[np.in
 
 def measure_faiss(kind: str, collection: Collection, queries: Floats, truth: NDArray[np.int64]) -> Peer:
     """Measure ``IndexRaBitQ`` or ``IndexRaBitQFastScan``, one bit a dimension."""
+    import faiss  # noqa: PLC0415 - what is measured without it needs no installation
+
     faiss.omp_set_num_threads(1)
     index = getattr(faiss, kind)(WIDTH, faiss.METRIC_INNER_PRODUCT)
     began = time.perf_counter()
@@ -93,6 +93,8 @@ def measure_faiss(kind: str, collection: Collection, queries: Floats, truth: NDA
 
 def measure_usearch(dtype: str, collection: Collection, queries: NDArray[np.int16], truth: NDArray[np.int64]) -> Peer:
     """Measure a graph over int8 vectors (``i8``), or over slot 0 of the codes by Hamming distance (``b1``)."""
+    from usearch.index import Index  # noqa: PLC0415 - as above
+
     index = Index(
         ndim=WIDTH,
         metric="hamming" if dtype == "b1" else "ip",
