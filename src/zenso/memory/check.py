@@ -279,7 +279,7 @@ class _Check:
     def _compare(self, segment: Segment, connection: sqlite3.Connection) -> str:
         """Say how a segment differs from the database; empty if it does not."""
         try:
-            seqs, codes = map_segment(self._folder / FOLDER_NAME, segment)
+            seqs, codes, _ = map_segment(self._folder / FOLDER_NAME, segment)
         except FileNotFoundError:
             return "the file is missing"
         except (IntegrityError, OSError) as error:

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from zenso.errors import InputError
 from zenso.memory.metadata import Metadata, check_metadata, storable
+
+if TYPE_CHECKING:
+    from zenso.memory.stages import Explanation
 
 MAX_ID_CHARACTERS = 512
 
@@ -39,6 +43,12 @@ class Hit:
     text: str
     metadata: Metadata
     similarity: float
+
+
+class Hits(list[Hit]):
+    """Search results, best first; ``explanation`` says how they were found, if that was asked for."""
+
+    explanation: "Explanation | None" = None
 
 
 @dataclass(frozen=True, slots=True)

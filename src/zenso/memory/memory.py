@@ -19,7 +19,7 @@ from zenso.memory.database import Database
 from zenso.memory.documents import (
     Document,
     Entry,
-    Hit,
+    Hits,
     SourceUpdate,
     UnknownIdError,
     check_id,
@@ -31,14 +31,15 @@ from zenso.memory.documents import (
 )
 from zenso.memory.exchange import ImportReport, export_documents, import_documents
 from zenso.memory.filters import compile_where
-from zenso.memory.fusion import fuse, share
 from zenso.memory.matrix import Matrix, registered_segments
 from zenso.memory.migrations import SCHEMA_VERSION
 from zenso.memory.reembed import reembed
+from zenso.memory.search import Question, answer
 from zenso.memory.snapshots import CopyProgress, Snapshot, take_snapshot
+from zenso.memory.stages import SearchSettings
 from zenso.memory.store import Embeddings, Source
 from zenso.memory.upkeep import tidy
-from zenso.memory.words import query_words, rank_by_words, telling_words
+from zenso.memory.words import query_words, telling_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,8 +52,7 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 BATCH_DOCUMENTS = 256
 BATCH_CHARACTERS = 16 * 2**20
 
-# Places of each ranking that hybrid search fuses, or k if that is more.
-FUSED = 100
+_DEFAULT_SETTINGS = SearchSettings()
 
 Progress = Callable[[int], None]
 GivenMetadata = Mapping[str, object] | Sequence[Mapping[str, object] | None] | None
@@ -83,7 +83,10 @@ class Memory:
     Insertion order is the order of iteration: a document whose text is replaced counts as new.
     """
 
-    def __init__(self, database: Database, model: str | None, load: "Callable[[], ZenEncoder] | None") -> None:
+    def __init__(
+        self, database: Database, model: str | None, load: "Callable[[], ZenEncoder] | None", settings: SearchSettings
+    ) -> None:
+        self.settings = settings
         self._database = database
         self._model = model
         self._load = load
@@ -101,13 +104,15 @@ class Memory:
         model: str | None = None,
         read_only: bool = False,
         encoder: "ZenEncoder | Callable[[], ZenEncoder] | None" = None,
+        settings: SearchSettings = _DEFAULT_SETTINGS,
     ) -> Self:
         """Open the memory in a folder, made with its parents when missing.
 
         The model is loaded when it is first needed, by adding or searching; without ``model`` it is the one that the
         memory's documents were embedded with. With ``read_only`` nothing is ever
         written; a folder without write permission can be opened either way. ``encoder`` takes the model's place: a
-        loaded one, or a function without arguments that loads it when it is needed.
+        loaded one, or a function without arguments that loads it when it is needed. ``settings`` say how much work
+        searches do; they can also be changed later, as ``memory.settings``.
 
         Raises
         ------
@@ -115,7 +120,7 @@ class Memory:
             If the folder cannot be used, holds something else, or was made by a newer version.
         """
         load = encoder if encoder is None or callable(encoder) else lambda: encoder
-        return cls(Database(Path(path), read_only=read_only), model, load)
+        return cls(Database(Path(path), read_only=read_only), model, load, settings)
 
     def close(self) -> None:
         """Close the memory; closing it again does nothing."""
@@ -379,12 +384,19 @@ class Memory:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def search(
-        self, query: str, k: int = 5, *, where: Mapping[str, object] | None = None, hybrid: bool = True
-    ) -> list[Hit]:
-        """Return the ``k`` documents that answer a query best, best first; equal scores by insertion order.
+        self,
+        query: str,
+        k: int = 5,
+        *,
+        where: Mapping[str, object] | None = None,
+        hybrid: bool = True,
+        explain: bool = False,
+    ) -> Hits:
+        """Return the ``k`` documents that answer a query best, best first; equal scores by id.
 
         Hybrid search ranks by the similarity of embeddings and by the words of the query (BM25), and fuses the two
-        rankings; with ``hybrid=False`` similarity alone decides.
+        rankings; with ``hybrid=False`` similarity alone decides. Large memories are searched in stages, coarse to fine
+        (``settings``); with ``explain`` the ``explanation`` of the hits tells what each stage found.
 
         ``where`` leaves only documents whose metadata it matches: ``{"lang": "en", "year": {"$gte": 2020}}``, with
         ``$eq $ne $gt $gte $lt $lte $in $nin $exists`` on fields and ``$and $or $not`` on filters.
@@ -402,33 +414,20 @@ class Memory:
         condition = compile_where(where) if where is not None else None
         with self._database.read() as connection:
             if store.stored_provenance(connection) is None:
-                return []  # nothing to search, so no model to load
+                return Hits()  # nothing to search, so no model to load
         encoder = self.encoder
         with self._database.read() as connection:
             store.check_provenance(connection, encoder.provenance, self.path)
-        prepared = encoder.encode_query(checked, self._frequencies).prepare()
-        words = self._telling_words(checked) if hybrid else []
+        query_codes = encoder.encode_query(checked, self._frequencies).prepare()
+        words = self._telling_words(checked) if hybrid else None
+        question = Question(query_codes, words, k, condition)
         while True:
             with self._database.read() as connection:
                 view = self._matrix.view(connection)
                 if view is None:
                     continue  # another thread saw a newer state
                 store.check_provenance(connection, encoder.provenance, self.path)
-                allowed = store.matching(connection, condition) if condition else None
-                by_codes = dict(view.top_k(prepared, max(k, FUSED) if hybrid else k, allowed))
-                seqs, scores = list(by_codes), []
-                if hybrid:
-                    by_words = rank_by_words(connection, words, max(k, FUSED), condition)
-                    by_codes |= view.scores(prepared, [seq for seq in by_words if seq not in by_codes])
-                    # A document whose embedding a repair took away has words, but is not found until it has a new one.
-                    fused = fuse([seqs, [seq for seq in by_words if seq in by_codes]])[:k]
-                    seqs, scores = [seq for seq, _ in fused], [share(points, 2) for _, points in fused]
-                found = [store.document_at(connection, seq) for seq in seqs]
-            similarities = prepared.similarity(np.array([by_codes[seq] for seq in seqs], np.int64)).tolist()
-            return [
-                Hit(document.id, score, document.text, document.metadata, similarity)
-                for document, score, similarity in zip(found, scores or similarities, similarities, strict=True)
-            ]
+                return answer(connection, view, question, self.settings, explain=explain)
 
     def get(self, id: str) -> Document | None:  # noqa: A002 - the word of every store's interface
         """Return a document, or None if there is none of that id."""

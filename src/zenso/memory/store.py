@@ -278,6 +278,17 @@ def document_at(connection: sqlite3.Connection, seq: int) -> Document:
     return _document(row)
 
 
+def ids_at(connection: sqlite3.Connection, seqs: "NDArray[np.int64]") -> list[str]:
+    """Return the ids of rows of the code matrix, which the caller has found to be alive, in order."""
+    found = []
+    for seq in seqs.tolist():
+        row = connection.execute("SELECT id FROM documents WHERE seq = ?", (seq,)).fetchone()
+        if row is None:
+            raise IntegrityError(f"document row {seq} has a code but no document: the memory is damaged")
+        found.append(str(row[0]))
+    return found
+
+
 def matching(connection: sqlite3.Connection, condition: Condition) -> "NDArray[np.int64]":
     """Return the rows (seq, ascending) of the documents for which a filter holds."""
     query = f"SELECT seq FROM documents WHERE {condition.sql} ORDER BY seq"  # noqa: S608 - values are bound

@@ -39,15 +39,21 @@ def telling_words(words: Sequence[str], held: Sequence[int], documents: int) -> 
 def rank_by_words(
     connection: sqlite3.Connection, words: Sequence[str], limit: int, condition: Condition | None
 ) -> list[int]:
-    """Return the rows (seq) of the best documents by BM25, best first, equal scores by lower row."""
+    """Return the rows (seq) of the best documents by BM25, best first, equal scores by id.
+
+    Which of the documents that tie with the last one are among them is a matter of lower rows, because looking up the
+    id of everything that holds a word would take as long as ranking it.
+    """
     if not words:
         return []
     # In double quotes nothing is an operator of FTS5; \w matches no quote.
     expression = " OR ".join(f'"{word}"' for word in words)
-    select = "SELECT words.rowid FROM words"
+    select = "SELECT words.rowid AS seq, words.rank AS points FROM words"
     parameters: tuple[SqlValue, ...] = ()
     if condition is not None:
         select, parameters = f"{select} JOIN documents ON documents.seq = words.rowid", condition.parameters
     query = f"{select} WHERE words MATCH ?{f' AND {condition.sql}' if condition else ''}"
-    rows = connection.execute(f"{query} ORDER BY words.rank, words.rowid LIMIT ?", (expression, *parameters, limit))
+    best = f"{query} ORDER BY words.rank, words.rowid LIMIT ?"
+    ordered = f"SELECT seq FROM ({best}) JOIN documents USING (seq) ORDER BY points, documents.id"  # noqa: S608 - bound
+    rows = connection.execute(ordered, (expression, *parameters, limit))
     return [int(row[0]) for row in rows]
