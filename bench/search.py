@@ -88,7 +88,7 @@ def build(folder: Path, encoder: ZenEncoder, collection: Collection) -> float:
 def exhaustive(collection: Collection, queries: Sequence[QueryEmbedding]) -> NDArray[np.int64]:
     """Return the score that the tenth best of all codes has for each query, from the codes and nothing else."""
     prepared = [query.prepare() for query in queries]
-    best = np.full((len(queries), 0), 0, np.int64)
+    best: NDArray[np.int64] = np.full((len(queries), 0), 0, np.int64)
     with progress() as bars:
         task = bars.add_task("score every code", total=collection.size)
         for _, _, codes in collection.copies():

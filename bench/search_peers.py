@@ -43,8 +43,8 @@ def unit(vectors: NDArray[np.int16]) -> Floats:
 def pooled_truth(collection: Collection, queries: NDArray[np.int16]) -> NDArray[np.int64]:
     """Find each query's ten nearest rows among the pooled vectors, exactly: int64 (queries, 10)."""
     asked = queries.astype(np.float64)
-    rows = np.empty((len(queries), 0), np.int64)
-    scores = np.empty((len(queries), 0))
+    rows: NDArray[np.int64] = np.empty((len(queries), 0), np.int64)
+    scores: NDArray[np.float64] = np.empty((len(queries), 0))
     first = 0
     for _, vectors, _ in collection.copies():
         # Products of whole numbers below 2^53 are exact in float64.

@@ -106,7 +106,8 @@ def test_a_changed_embedding_is_made_anew(filled, encoder, tmp_path, part):
         value["embedding"]["vector"][3] ^= 1
     else:
         old = value["embedding"][part]
-        value["embedding"][part] = old[:-8] + "AAAA" + old[-4:] if part == "code" else "00" + old[2:]
+        changed = "B" if old[20] == "A" else "A"
+        value["embedding"][part] = old[:20] + changed + old[21:] if part == "code" else "00" + old[2:]
     lines[5] = json.dumps(value)
     file.write_text("\n".join(lines))
     with Memory.open(tmp_path / "new", encoder=encoder) as memory:

@@ -230,8 +230,8 @@ def _scan(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Scan every ``span[2]``-th block of pieces ``span[0]`` to ``span[1] - 1`` for rows that cost at most ``cut``."""
     first, last, stride = span
-    rows = np.empty(2 * keep + LANES, np.int64)
-    costs = np.empty(2 * keep + LANES, np.int64)
+    rows: NDArray[np.int64] = np.empty(2 * keep + LANES, np.int64)
+    costs: NDArray[np.int64] = np.empty(2 * keep + LANES, np.int64)
     count = 0
     tally = np.zeros(_WORST + 1, np.int64)  # of the costs up to ``cut`` found so far
     inside = 0  # sum of the tally up to ``cut``

@@ -109,7 +109,8 @@ class ZenEncoder:
         """
         check_texts(texts)
         weights, projection = self._artifact.token_weights, self._artifact.projection
-        vectors, codes = [np.empty((0, SLOT_WIDTH), np.int16)], [np.empty((0, CODE_BYTES), np.uint8)]
+        vectors: list[NDArray[np.int16]] = [np.empty((0, SLOT_WIDTH), np.int16)]
+        codes: list[NDArray[np.uint8]] = [np.empty((0, CODE_BYTES), np.uint8)]
         ids: list[NDArray[np.int32]] = []
         with ThreadPoolExecutor(self._encoder.threads, thread_name_prefix="zenso-code") as pool:
             for start in range(0, len(texts), _AT_ONCE):

@@ -22,10 +22,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
-from numpy.lib import format as npy
+from numpy.lib import format as npy_format
 
 from zenso.bitdelta import CODE_BYTES
 from zenso.errors import InputError
@@ -40,6 +40,8 @@ from zenso.memory.exchange.records import (
 )
 
 ENDINGS: Sequence[str] = (".npz",)
+
+npy: Any = npy_format  # its functions have no types in NumPy below 2.3
 
 # Name of the array, attribute of the embedding, type and bytes of a row.
 _FIXED = (
