@@ -14,9 +14,11 @@ from zenso.errors import ZensoError
 BENCHES = {
     "bitdelta": "bench.bitdelta",
     "canonical": "bench.canonical",
+    "concurrency": "bench.concurrency",
     "crash": "bench.crash",
     "engines": "bench.engines",
     "quality": "bench.quality",
+    "search": "bench.search",
 }
 
 

@@ -10,10 +10,10 @@ from zenso.zen import ZenEncoder, slot_artifact
 
 
 def with_other_slots(encoder: ZenEncoder) -> ZenEncoder:
-    """Return an encoder with the same model and another partition of token space."""
+    """Return an encoder with the same model and another projection."""
     name = f"{encoder.name}.safetensors"
     tensors = safetensors.numpy.load_file(slot_artifact.DATA / name)
-    tensors["cells"] = np.roll(tensors["cells"], 1, axis=1)
+    tensors["projection"] = np.roll(tensors["projection"], 1, axis=1)
     shipped = slot_artifact.DATA
     with tempfile.TemporaryDirectory() as place:
         safetensors.numpy.save_file(tensors, Path(place) / name)

@@ -1,15 +1,19 @@
-"""Ranking quality on retrieval sets in the BEIR layout: pooled vectors, 964-byte codes, and reranking from text.
+"""Ranking quality on retrieval sets in the BEIR layout: pooled vectors, codes and their prefixes, words, and reranking.
 
-Three ways to answer each query, each over what the one before it left: the integer dot product of pooled canonical
-vectors with every document; the codes alone, again with every document; and ``ZenReranker`` on the best of the codes,
-which is what a program does that searches a memory and reranks. The metrics are computed by ``ir_measures``.
+Each query is answered by the integer dot product of pooled canonical vectors with every document; by the codes alone,
+all 964 bytes and the first 484 and 244 of them; by words alone (BM25); by a memory's hybrid search, which fuses words
+and codes; and by ``ZenReranker`` on the best of the codes. The metrics are computed by ``ir_measures``.
 """
 
 import argparse
 import json
+import sqlite3
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -21,21 +25,28 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from bench.report import Scalar, progress
-from zenso.bitdelta import top_k
+from zenso.bitdelta import prefix, top_k
 from zenso.errors import InputError
+from zenso.memory import Memory
+from zenso.memory.database import FILE_NAME
+from zenso.memory.words import query_words, rank_by_words
 from zenso.rerank import ZenReranker
 from zenso.rerank.late_interaction import late_interaction
 from zenso.zen import DocumentEmbeddings, ZenEncoder, load_encoder
 
 NAME = "quality"
 MEASURES = {"ndcg_at_10": nDCG @ 10, "recall_at_100": R @ 100}
+CODES = {"codes": 7680, "codes_484_bytes": 3840, "codes_244_bytes": 1920}  # dimensions
 CANDIDATES = 100  # of the codes' ranking, handed to the reranker
+FOLDERS = [Path("../shared/data") / name for name in ("scifact", "nq_utd", "covidqa")]
+RESAMPLES = 2000  # of the queries, for 95% intervals
 QUICK_DOCUMENTS, QUICK_QUERIES = 500, 50
 RERANKS_TIMED, QUICK_RERANKS_TIMED = 8, 2  # each embeds a hundred documents, which takes seconds
 _AT_ONCE = 64  # documents whose token states are in memory together: 200 kB each at most
 
 Rows = NDArray[np.int64]
 Reranked = list[tuple[int, float]]  # rows and scores, best first
+Frequencies = Callable[[NDArray[np.int32]], tuple[int, NDArray[np.int64]]]
 Advance = Callable[[int], None]
 
 
@@ -138,15 +149,28 @@ def _start(bars: Progress, description: str, total: int) -> Advance:
     return lambda done: bars.advance(task, done)
 
 
-def evaluate(data: RetrievalSet, ranking: Ranking) -> dict[str, float]:
-    """Compute the measures; scores handed over fall by one a place, so that ties stay as they were broken here."""
+def evaluate(data: RetrievalSet, ranking: Ranking) -> dict[str, NDArray[np.float64]]:
+    """Compute the measures of every query; scores handed over fall by one a place, so that ties stay as broken here."""
     scored = [
         ir_measures.ScoredDoc(query, data.document_ids[row], float(len(rows) - place))
         for query, rows in zip(data.query_ids, ranking.rows, strict=True)
         for place, row in enumerate(rows.tolist())
     ]
-    values = ir_measures.calc_aggregate(list(MEASURES.values()), data.judgements, scored)
-    return {name: float(values[measure]) for name, measure in MEASURES.items()}
+    values: dict[Any, dict[str, float]] = {measure: {} for measure in MEASURES.values()}
+    for metric in ir_measures.iter_calc(list(MEASURES.values()), data.judgements, scored):
+        values[metric.measure][metric.query_id] = metric.value
+    return {
+        name: np.array([values[measure].get(query, 0.0) for query in data.query_ids])
+        for name, measure in MEASURES.items()
+    }
+
+
+def interval(differences: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """95% bootstrap interval of the mean over sets of the mean over each set's queries."""
+    generator = np.random.default_rng(0)
+    means = [part[generator.integers(0, len(part), (RESAMPLES, len(part)))].mean(axis=1) for part in differences]
+    low, high = np.percentile(np.mean(means, axis=0), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _timed(queries: Sequence[str], answer: Callable[[str], Rows], advance: Advance) -> Ranking:
@@ -168,9 +192,60 @@ def search_pooled(encoder: ZenEncoder, vectors: NDArray[np.int32], query: str) -
     return best
 
 
-def search_codes(encoder: ZenEncoder, documents: DocumentEmbeddings, query: str) -> Rows:
-    """Rank by codes alone, as a memory does."""
-    return top_k(encoder.encode_query(query).prepare(), documents.codes, CANDIDATES)[0]
+def count_tokens(documents: DocumentEmbeddings) -> Frequencies:
+    """Count the documents that hold each token, as a memory does."""
+    counts = np.bincount(np.concatenate(documents.token_sets), minlength=1)
+
+    def lookup(tokens: NDArray[np.int32]) -> tuple[int, NDArray[np.int64]]:
+        known = tokens < len(counts)
+        return len(documents.codes), np.where(known, counts[np.where(known, tokens, 0)], 0)
+
+    return lookup
+
+
+def search_codes(encoder: ZenEncoder, codes: NDArray[np.uint8], frequencies: Frequencies, query: str) -> Rows:
+    """Rank by codes alone."""
+    return top_k(encoder.encode_query(query, frequencies).prepare(), codes, CANDIDATES)[0]
+
+
+class _KnownDocuments:
+    """The encoder of a memory that is filled with documents embedded before."""
+
+    def __init__(self, encoder: ZenEncoder, texts: Sequence[str], embedded: DocumentEmbeddings) -> None:
+        self._encoder = encoder
+        self._rows = {text: row for row, text in enumerate(texts)}
+        self._embedded = embedded
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else the encoder has
+        return getattr(self._encoder, name)
+
+    def encode_documents(self, texts: Sequence[str], _on_progress: object) -> DocumentEmbeddings:
+        rows = [self._rows[text] for text in texts]
+        known = self._embedded
+        sets = [known.token_sets[row] for row in rows]
+        return DocumentEmbeddings(known.vectors[rows], known.codes[rows], known.token_counts[rows], sets)
+
+
+def search_words_and_memory(
+    encoder: ZenEncoder, data: RetrievalSet, documents: DocumentEmbeddings, advance: Advance
+) -> dict[str, Ranking]:
+    """Rank by words alone, and by the hybrid search of a memory that holds the documents."""
+    known: Any = _KnownDocuments(encoder, data.documents, documents)
+    with tempfile.TemporaryDirectory() as place, Memory.open(place, encoder=known) as memory:
+        memory.add(data.documents, ids=[str(row) for row in range(len(data.documents))])
+        with closing(sqlite3.connect(f"{(Path(place) / FILE_NAME).as_uri()}?mode=ro", uri=True)) as connection:
+
+            def by_words(query: str) -> Rows:
+                # Rows of the database are counted from 1, in the order in which documents were added.
+                return np.array(rank_by_words(connection, query_words(query), CANDIDATES, None), np.int64) - 1
+
+            def by_both(query: str) -> Rows:
+                return np.array([int(hit.id) for hit in memory.search(query, CANDIDATES)], np.int64)
+
+            return {
+                "bm25": _timed(data.queries, by_words, advance),
+                "hybrid": _timed(data.queries, by_both, advance),
+            }
 
 
 def rerank_all(encoder: ZenEncoder, data: RetrievalSet, candidates: list[Rows], bars: Progress) -> list[Reranked]:
@@ -199,7 +274,7 @@ def rerank_all(encoder: ZenEncoder, data: RetrievalSet, candidates: list[Rows], 
 
 def _time_reranks(
     encoder: ZenEncoder,
-    documents: DocumentEmbeddings,
+    search: Callable[[str], Rows],
     data: RetrievalSet,
     expected: list[Reranked],
     sample: list[int],
@@ -210,7 +285,7 @@ def _time_reranks(
     seconds = []
     for query in sample:
         start = time.perf_counter()
-        rows = search_codes(encoder, documents, data.queries[query]).tolist()
+        rows = search(data.queries[query]).tolist()
         results = reranker.rerank(data.queries[query], [data.documents[row] for row in rows])
         seconds.append(time.perf_counter() - start)
         assert [(rows[result.index], result.score) for result in results] == expected[query]
@@ -218,32 +293,39 @@ def _time_reranks(
     return 1000 * median(seconds)
 
 
-def measure(encoder: ZenEncoder, data: RetrievalSet, *, reranks_timed: int) -> dict[str, float | int]:
-    """Measure the three rankings of one retrieval set; keys as in ``bench/README.md``, without a prefix."""
+def rank(encoder: ZenEncoder, data: RetrievalSet, *, reranks_timed: int) -> dict[str, Ranking]:
+    """Rank the documents of one set for all of its queries, in every way."""
+    count = len(data.queries)
     with progress() as bars:
         advance = _start(bars, f"{data.name}: embed documents", len(data.documents))
         documents = encoder.encode_documents(data.documents, advance)
-        advance = _start(bars, f"{data.name}: search pooled vectors", len(data.queries))
+        advance = _start(bars, f"{data.name}: search", 6 * count)
         vectors = documents.vectors.astype(np.int32)
-        pooled = _timed(data.queries, lambda query: search_pooled(encoder, vectors, query), advance)
-        advance = _start(bars, f"{data.name}: search codes", len(data.queries))
-        codes = _timed(data.queries, lambda query: search_codes(encoder, documents, query), advance)
-        reranked = rerank_all(encoder, data, codes.rows, bars)
-        count = min(reranks_timed, len(data.queries))
-        sample = [index * len(data.queries) // count for index in range(count)]
-        advance = _start(bars, f"{data.name}: time search and rerank", count)
-        milliseconds = _time_reranks(encoder, documents, data, reranked, sample, advance)
-        rerank = Ranking([np.array([row for row, _ in best]) for best in reranked], milliseconds)
-    values: dict[str, float | int] = {}
-    for name, ranking in {"pooled": pooled, "codes": codes, "rerank": rerank}.items():
-        values |= {f"{name}_{measure}": value for measure, value in evaluate(data, ranking).items()}
-        values[f"{name}_ms_per_query"] = ranking.milliseconds
-    return values | {
-        "documents": len(data.documents),
-        "empty_documents": data.empty_documents,
-        "queries": len(data.queries),
-        "rerank_queries_timed": count,
-    }
+        frequencies = count_tokens(documents)
+        rankings = {"pooled": _timed(data.queries, lambda query: search_pooled(encoder, vectors, query), advance)}
+        for name, dimensions in CODES.items():
+            codes = prefix(documents.codes, dimensions)
+            rankings[name] = _timed(data.queries, partial(search_codes, encoder, codes, frequencies), advance)
+        rankings |= search_words_and_memory(encoder, data, documents, advance)
+        reranked = rerank_all(encoder, data, rankings["codes"].rows, bars)
+        sample = [index * count // reranks_timed for index in range(reranks_timed)]
+        advance = _start(bars, f"{data.name}: time search and rerank", reranks_timed)
+        search = partial(search_codes, encoder, documents.codes, frequencies)
+        milliseconds = _time_reranks(encoder, search, data, reranked, sample, advance)
+    rankings["rerank"] = Ranking([np.array([row for row, _ in best]) for best in reranked], milliseconds)
+    return rankings
+
+
+def compare(measured: Sequence[Mapping[str, NDArray[np.float64]]]) -> dict[str, float]:
+    """Tell by how much each ranking's nDCG@10 is above that of the pooled vectors, as a mean over sets."""
+    values: dict[str, float] = {}
+    for name in measured[0]:
+        if name == "pooled":
+            continue
+        differences = [one[name] - one["pooled"] for one in measured]
+        values[f"{name}_over_pooled"] = fmean(float(part.mean()) for part in differences)
+        values[f"{name}_over_pooled_low"], values[f"{name}_over_pooled_high"] = interval(differences)
+    return values
 
 
 def _folder(argument: str) -> Path:
@@ -261,26 +343,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=_folder,
         action="append",
-        required=True,
         metavar="FOLDER",
-        help="a retrieval set in the BEIR layout; give it again for several",
+        help=f"a retrieval set in the BEIR layout; again for several; default: {', '.join(map(str, FOLDERS))}",
     )
 
 
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
     """Measure every set; with several, keys start with a set's name, and averages follow."""
-    sets = [read_retrieval_set(folder, quick=options.quick) for folder in options.data]
+    sets = [read_retrieval_set(folder, quick=options.quick) for folder in options.data or FOLDERS]
     names = [data.name for data in sets]
     if len(set(names)) < len(names):
         message = f"the folders of --data must have different names, these are {', '.join(names)}"
         raise InputError(message)
     encoder = load_encoder()
-    timed = QUICK_RERANKS_TIMED if options.quick else RERANKS_TIMED
-    results = [measure(encoder, data, reranks_timed=timed) for data in sets]
-    if len(sets) == 1:
-        return {"dataset": names[0], **results[0]}
     values: dict[str, Scalar] = {"dataset": ", ".join(names)}
+    gained: list[dict[str, NDArray[np.float64]]] = []
+    results: list[dict[str, float | int]] = []
+    for data in sets:
+        timed = min(QUICK_RERANKS_TIMED if options.quick else RERANKS_TIMED, len(data.queries))
+        result: dict[str, float | int] = {}
+        gained.append({})
+        for name, ranking in rank(encoder, data, reranks_timed=timed).items():
+            measured = evaluate(data, ranking)
+            gained[-1][name] = measured["ndcg_at_10"]
+            result |= {f"{name}_{measure}": float(value.mean()) for measure, value in measured.items()}
+            result[f"{name}_ms_per_query"] = ranking.milliseconds
+        results.append(result | compare(gained[-1:]))
+        results[-1] |= {
+            "documents": len(data.documents),
+            "empty_documents": data.empty_documents,
+            "queries": len(data.queries),
+            "rerank_queries_timed": timed,
+        }
+    if len(sets) == 1:
+        return values | results[0]
     for name, result in zip(names, results, strict=True):
         values |= {f"{name}_{key}": value for key, value in result.items()}
     averaged = [key for key in results[0] if key.endswith((*MEASURES, "ms_per_query"))]
-    return values | {f"average_{key}": fmean(result[key] for result in results) for key in averaged}
+    values |= {f"average_{key}": fmean(result[key] for result in results) for key in averaged}
+    return values | {f"average_{key}": value for key, value in compare(gained).items()}

@@ -32,6 +32,7 @@ PACKAGES = (
     "ir-measures",
     "scipy",
     "faiss-cpu",
+    "usearch",
 )
 
 

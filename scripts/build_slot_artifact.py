@@ -1,81 +1,79 @@
-"""Learn a model's cells and token weights from text, and write the slot artifact that the package ships.
+"""Learn a model's projection and token counts from text, and write the slot artifact that the package ships.
 
     python scripts/build_slot_artifact.py --data FOLDER --output src/zenso/zen/data/all-MiniLM-L6-v2.safetensors
 
-FOLDER is a retrieval set in the BEIR layout that may be trained on (the shipped file was made from SQuAD 1.1 dev,
-CC BY-SA 4.0). Cells are the centres of a spherical k-means over canonical token states; of several starts, the one
-whose one-bit slots rank the set's own paragraphs best (mean reciprocal rank) is kept. Sums of integers below 2^53 are
-exact in float64 whatever their order, so the same text gives the same file on every machine.
+FOLDER is a retrieval set in the BEIR layout whose documents may be trained on (the shipped file was made from SQuAD 1.1
+dev, CC BY-SA 4.0). The projection spans the 128 principal axes of what codes have to say about tokens beyond slot 0,
+each token weighed as in a code; a fixed rotation spreads what an axis carries over all bits. Two machines may differ in
+the last digit of an eigenvector, so the file is made once and its digest is part of every embedding's provenance.
 """
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 import numpy as np
+from blake3 import blake3
 from numpy.typing import NDArray
 from rich.progress import track
 from safetensors.numpy import save_file
 
-from zenso.bitdelta import encode_slots, prepare_query, score
-from zenso.canonical import CanonicalEncoder, SlotRule, Want
+from zenso.bitdelta import slot_bits
+from zenso.bitdelta.format import GROUP_WIDTH, SLOT_WIDTH
+from zenso.bitdelta.slots import PROJECTION_UNIT, slot_base
+from zenso.canonical import CanonicalEncoder, Want
 from zenso.models import load_artifact
-from zenso.zen.embedding import document_slots, query_embedding
-from zenso.zen.slot_artifact import CELLS
+from zenso.zen.frequencies import ShippedCounts, document_weights
 
 Float64 = NDArray[np.float64]
-WEIGHT_UNIT = 32
-QUESTIONS_STEP = 10  # every tenth question chooses among the starts
+AT_ONCE = 256  # documents
 
 
-def read_lines(path: Path) -> list[dict[str, str]]:
-    """Objects of a JSON Lines file."""
+def read_texts(path: Path) -> list[str]:
+    """Titles and texts of a JSON Lines file of documents."""
     with path.open(encoding="utf-8") as lines:  # not splitlines(): a text may hold other line separators
-        return [json.loads(line) for line in lines]
+        items = [json.loads(line) for line in lines]
+    return [f"{item.get('title', '')} {item['text']}".strip() for item in items]
 
 
-def token_weights(ids: list[NDArray[np.int32]], vocabulary: int) -> NDArray[np.uint8]:
-    """32 * sqrt(inverse document frequency), 1 to 255."""
-    frequency = np.zeros(vocabulary, np.int64)
+def count_documents(ids: list[NDArray[np.int32]], vocabulary: int) -> NDArray[np.int32]:
+    """Count the documents that hold each token."""
+    frequencies = np.zeros(vocabulary, np.int32)
     for document in ids:
-        frequency[np.unique(document)] += 1
-    weights = [round(WEIGHT_UNIT * math.sqrt(math.log((len(ids) + 1) / (count + 1)))) for count in frequency.tolist()]
-    return np.clip(weights, 1, 255).astype(np.uint8)
+        frequencies[np.unique(document)] += 1
+    return frequencies
 
 
-def unit(sums: Float64) -> NDArray[np.int16]:
-    """Directions of the rows, scale 32767."""
-    norms = np.sqrt((sums**2).sum(axis=1, keepdims=True))
-    rounded: NDArray[np.int16] = np.rint(sums / norms * 32767).astype(np.int16)
+def covariance(encoder: CanonicalEncoder, texts: list[str], weights: NDArray[np.int32]) -> Float64:
+    """Sum over tokens of weight times outer product of the difference from the base."""
+    total = np.zeros((SLOT_WIDTH, SLOT_WIDTH))
+    for start in track(range(0, len(texts), AT_ONCE), "token states"):
+        encoded = encoder.encode(texts[start : start + AT_ONCE], Want.POOLED | Want.TOKENS)
+        for first, tokens, ids in zip(slot_bits(encoded.pooled), encoded.tokens, encoded.ids, strict=True):
+            differences = tokens.astype(np.float64) - slot_base(first)
+            total += differences.T @ (differences * weights[ids, None])
+    return total
+
+
+def turn(width: int) -> Float64:
+    """Return a fixed rotation: a Sylvester matrix after sign flips."""
+    matrix = np.ones((1, 1))
+    while len(matrix) < width:
+        matrix = np.kron(matrix, np.array([[1, 1], [1, -1]]))
+    stream = blake3(b"zenso bitdelta projection 1").digest(length=width // 8)
+    flips = 1.0 - 2.0 * np.unpackbits(np.frombuffer(stream, np.uint8), bitorder="little")
+    turned: Float64 = matrix * flips / np.sqrt(width)
+    return turned
+
+
+def principal_projection(squares: Float64) -> NDArray[np.int16]:
+    """Project to the largest principal axes, turned."""
+    values, axes = np.linalg.eigh(squares)
+    print(f"{values[-GROUP_WIDTH:].sum() / values.sum():.3f} of the variance is kept")
+    kept = axes[:, : -GROUP_WIDTH - 1 : -1].T
+    kept *= np.sign(kept[np.arange(GROUP_WIDTH), np.abs(kept).argmax(axis=1)])[:, None]
+    rounded: NDArray[np.int16] = np.rint(turn(GROUP_WIDTH) @ kept * PROJECTION_UNIT).astype(np.int16)
     return rounded
-
-
-def cluster(tokens: Float64, start: int, rounds: int) -> NDArray[np.int16]:
-    """Spherical k-means from rows spaced over the sample; an empty cell keeps its centre."""
-    first = (np.arange(CELLS) * (len(tokens) // CELLS) + start * 997) % len(tokens)
-    cells: NDArray[np.int16] = tokens[first].astype(np.int16)
-    for _ in range(rounds):
-        nearest = (tokens @ cells.T.astype(np.float64)).argmax(axis=1)
-        members = np.eye(CELLS)[nearest]
-        filled = members.sum(axis=0) > 0
-        cells[filled] = unit(members.T @ tokens)[filled] if filled.all() else unit((members.T @ tokens)[filled])
-    return cells
-
-
-def reciprocal_rank(
-    encoder: CanonicalEncoder, rule: SlotRule, documents: list[str], questions: list[tuple[str, int]]
-) -> float:
-    """Mean reciprocal rank of each question's paragraph, by 964-byte codes over all paragraphs."""
-    encoded = encoder.encode(documents, Want.POOLED | Want.DOCUMENT_SLOTS, slots=rule)
-    codes = encode_slots(document_slots(encoded.pooled, encoded.slots))
-    asked = encoder.encode([text for text, _ in questions], Want.POOLED | Want.QUERY_SLOTS, slots=rule)
-    total = 0.0
-    for (_, target), pooled, slots, ids in zip(questions, asked.pooled, asked.slots, asked.ids, strict=True):
-        query = query_embedding(pooled, slots, int(rule.token_weights[ids].sum()))
-        scores = score(prepare_query(query.slots, query.weight), codes)
-        total += 1.0 / (1 + int((scores > scores[target]).sum()))
-    return total / len(questions)
 
 
 def main() -> None:
@@ -84,31 +82,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
-    parser.add_argument("--starts", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
 
     encoder = CanonicalEncoder(load_artifact(options.model))
-    corpus = read_lines(options.data / "corpus.jsonl")
-    documents = [f"{item.get('title', '')} {item['text']}".strip() for item in corpus]
-    place = {item["_id"]: index for index, item in enumerate(corpus)}
-    judged = (line.split("\t") for line in (options.data / "qrels.tsv").read_text("utf-8").splitlines()[1:])
-    target = {query: place[document] for query, document, grade in judged if int(grade) > 0}
-    asked = [item for item in read_lines(options.data / "queries.jsonl") if item["_id"] in target][::QUESTIONS_STEP]
-    questions = [(item["text"], target[item["_id"]]) for item in asked]
-
-    encoded = encoder.encode(documents, Want.TOKENS)
-    weights = token_weights(encoded.ids, len(encoder.artifact.words))
-    sample = np.concatenate(encoded.tokens)[::5].astype(np.float64)
-    best: tuple[float, NDArray[np.int16]] | None = None
-    for start in track(range(options.starts), "k-means starts"):
-        cells = cluster(sample, start, options.rounds)
-        rank = reciprocal_rank(encoder, SlotRule(cells, weights.astype(np.int32)), documents, questions)
-        print(f"start {start}: reciprocal rank {rank:.4f}", flush=True)
-        if best is None or rank > best[0]:
-            best = rank, cells
-    assert best is not None
-    save_file({"cells": best[1], "token_weights": weights}, options.output)
+    texts = read_texts(options.data / "corpus.jsonl")
+    frequencies = count_documents(encoder.tokenizer.encode(texts, ""), len(encoder.artifact.words))
+    weights = document_weights(ShippedCounts(len(texts), frequencies.astype(np.int64)))
+    projection = principal_projection(covariance(encoder, texts, weights))
+    documents = np.array([len(texts)], np.int32)
+    save_file({"projection": projection, "frequencies": frequencies, "documents": documents}, options.output)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,10 @@ from zenso.canonical import (
     EMBEDDING_NAMESPACE,
     CanonicalEmbedding,
     CanonicalEncoder,
-    SlotRule,
     Want,
     chunk_id,
 )
 from zenso.models import load_artifact
-from zenso.zen.embedding import document_slots
 from zenso.zen.slot_artifact import load_slot_artifact
 
 TARGET = Path(__file__).parents[1] / "docs" / "vectors" / "canonical_embedding.json"
@@ -56,9 +54,10 @@ def vectors() -> dict[str, Any]:
     """Compute all of the file."""
     encoder = CanonicalEncoder(load_artifact(MODEL))
     slots = load_slot_artifact(MODEL)
-    want = Want.POOLED | Want.TOKENS | Want.DOCUMENT_SLOTS
-    encoded = encoder.encode(list(TEXTS.values()), want, slots=SlotRule(slots.cells, slots.token_weights))
-    codes = encode_slots(document_slots(encoded.pooled, encoded.slots))
+    want = Want.POOLED | Want.TOKENS
+    encoded = encoder.encode(list(TEXTS.values()), want)
+    weights = [slots.token_weights[ids] for ids in encoded.ids]
+    codes = encode_slots(encoded.pooled, encoded.tokens, weights, slots.projection)
     cases = []
     for sequence, (name, text) in enumerate(TEXTS.items()):
         vector = encoded.pooled[sequence]

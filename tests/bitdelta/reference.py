@@ -7,11 +7,14 @@ import json
 import operator
 import struct
 from functools import cache
+from math import pi, sqrt
 
 from blake3 import blake3
 
-SLOTS, WIDTH = 20, 384
-PLANES = 4
+WIDTH, GROUP, GROUPS = 384, 128, 57
+PLANES, ROUNDS, BASE = 4, 4, 53
+ROOM = {244: 12, 484: 27, 964: 57}
+GROUP_UNIT = {12: 2700, 27: 4500, 57: 7200}
 
 
 def kronecker(a, b):
@@ -49,75 +52,165 @@ def rotation():
     return [list(map(operator.mul, row, flips())) for row in hadamard()]
 
 
+@cache
+def rotation_columns():
+    return list(zip(*rotation(), strict=True))
+
+
+def dot(a, b):
+    return sum(map(operator.mul, a, b))
+
+
 def rotate(vector):
-    return [sum(map(operator.mul, row, vector)) for row in rotation()]
+    return [dot(row, vector) for row in rotation()]
 
 
-def encode(slots):
-    rotated = [value for slot in slots for value in rotate(slot)]
-    scale = min(sum(map(abs, rotated)) // (SLOTS * WIDTH), 65535)
-    code = bytearray([0x11, 0, scale % 256, scale // 256]) + bytes(960)
-    for position, value in enumerate(rotated):
+def sign(value):
+    return 1 if value > 0 else -1
+
+
+def base_of(first):
+    """What is taken from each token, from the signs of slot 0."""
+    return [BASE * dot(column, first) for column in rotation_columns()]
+
+
+def project(vector, base, projection):
+    return [(dot(row, vector) - dot(row, base)) >> 15 for row in projection]
+
+
+def first_largest(values):
+    return max(range(len(values)), key=lambda i: (values[i], -i))
+
+
+def group(tokens, weights, limit=GROUPS):
+    """k-means with signs as centres: the groups in order of importance, and how well they serve the tokens."""
+    whole = [sum(map(abs, token)) for token in tokens]
+    groups, lacking = [], list(whole)
+    while len(groups) < limit:
+        worst = first_largest(list(map(operator.mul, weights, lacking)))
+        if weights[worst] * lacking[worst] == 0:
+            break
+        groups.append([sign(value) for value in tokens[worst]])
+        lacking = [
+            min(lacks, total - dot(t, groups[-1])) for lacks, total, t in zip(lacking, whole, tokens, strict=True)
+        ]
+    for _ in range(ROUNDS):
+        sums = {}
+        for token, weight in zip(tokens, weights, strict=True):
+            if groups:
+                best = first_largest([dot(token, signs) for signs in groups])
+                old = sums.get(best, [0] * len(token))
+                sums[best] = [total + weight * value for total, value in zip(old, token, strict=True)]
+        for place, total in sums.items():
+            groups[place] = [sign(value) for value in total]
+    ordered, best = [], [0] * len(tokens)
+    while True:
+        gains = [
+            sum(w * max(0, dot(t, signs) - b) for w, t, b in zip(weights, tokens, best, strict=True))
+            for signs in groups
+        ]
+        if not any(gains):
+            return ordered, dot(weights, best)
+        chosen = groups[first_largest(gains)]
+        ordered.append(chosen)
+        best = [max(b, dot(t, chosen)) for t, b in zip(tokens, best, strict=True)]
+
+
+def encode(vector, tokens, weights, projection):
+    first = [sign(value) for value in rotate(vector)]
+    base = base_of(first)
+    groups, served = group([project(token, base, projection) for token in tokens], weights)
+    scale = min(served // max(1, GROUP * sum(weights)), 65535)
+    code = bytearray([0x12, len(groups), scale % 256, scale // 256]) + bytes(960)
+    for position, value in enumerate(first + [value for signs in groups for value in signs]):
         if value > 0:
             code[4 + position // 8] |= 1 << position % 8
     return bytes(code)
 
 
-def signs(code, slot):
-    return [1 if code[4 + 48 * slot + i // 8] >> i % 8 & 1 else -1 for i in range(WIDTH)]
+def prefix(code, length):
+    return bytes([code[0], min(code[1], ROOM[length])]) + code[2:length]
+
+
+def signs(code, start, count):
+    return [1 if code[4 + i // 8] >> i % 8 & 1 else -1 for i in range(start, start + count)]
+
+
+def groups_of(code):
+    return [signs(code, WIDTH + GROUP * g, GROUP) for g in range(code[1])]
 
 
 def decode(code):
-    """Slots as float32 values; the one rounding is from binary64 to binary32."""
-    unit = (code[2] + 256 * code[3]) / 32767 / WIDTH
-    columns = list(zip(*rotation(), strict=True))
-    integers = [[sum(map(operator.mul, column, signs(code, slot))) for column in columns] for slot in range(SLOTS)]
-    return [[struct.unpack("f", struct.pack("f", value * unit))[0] for value in slot] for slot in integers]
+    """Float32 values; the one rounding is from binary64 to binary32."""
+    first = signs(code, 0, WIDTH)
+    values = [dot(column, first) * (sqrt(2 / pi) / WIDTH) for column in rotation_columns()]
+    values += [value * ((code[2] + 256 * code[3]) / 16384) for g in groups_of(code) for value in g]
+    values += [0.0] * ((len(code) - 4) * 8 - len(values))
+    return [struct.unpack("f", struct.pack("f", value))[0] for value in values]
 
 
-def quantise(rotated):
-    """Cut a rotated slot to odd multiples of a step: 2 * floor(y / 2 step) + 1, at most 15 away from zero."""
+def quantise(values):
+    """Cut to odd multiples of a step: 2 * floor(y / 2 step) + 1, at most 15 away from zero."""
     levels = 2**PLANES - 1
-    step = max(1, (max(map(abs, rotated)) + levels) // (levels + 1))
-    return step, [max(-levels, min(levels, 2 * (value // (2 * step)) + 1)) for value in rotated]
+    step = max(1, (max(map(abs, values)) + levels) // (levels + 1))
+    return step, [max(-levels, min(levels, 2 * (value // (2 * step)) + 1)) for value in values]
 
 
-def score(query, code):
-    total = 0
-    for slot, values in enumerate(query):
-        if any(values):
-            step, multiples = quantise(rotate(values))
-            total += step * sum(map(operator.mul, multiples, signs(code, slot)))
+def scan(tokens, weights, code):
+    """The part of a score that slot 0 gives."""
+    total = [dot(weights, column) for column in zip(*tokens, strict=True)]
+    step, multiples = quantise(rotate(total))
+    return BASE * step * dot(multiples, signs(code, 0, WIDTH))
+
+
+def score(tokens, weights, projection, code):
+    heard = [(t, w) for t, w in zip(tokens, weights, strict=True) if w]
+    total = scan([t for t, _ in heard], [w for _, w in heard], code)
+    groups = groups_of(code)
+    for token, weight in heard if groups else []:
+        step, multiples = quantise(project(token, [0] * WIDTH, projection))
+        total += GROUP_UNIT[ROOM[len(code)]] * weight * step * max(dot(multiples, g) for g in groups)
     return total
 
 
-def formula_slots(multiplier, offset, modulus):
-    """Slots that any language can make again: ((multiplier * n + offset) mod modulus) - modulus // 2."""
-    values = [(multiplier * n + offset) % modulus - modulus // 2 for n in range(SLOTS * WIDTH)]
-    return [values[slot * WIDTH : (slot + 1) * WIDTH] for slot in range(SLOTS)]
+def formula(count, width, multiplier, offset, modulus):
+    """Rows that any language can make again: ((multiplier * n + offset) mod modulus) - floor(modulus / 2)."""
+    values = [(multiplier * n + offset) % modulus - modulus // 2 for n in range(count * width)]
+    return [values[row * width : (row + 1) * width] for row in range(count)]
 
 
+def formula_text(tokens, multiplier, offset, modulus):
+    """A pooled vector, tokens and weights."""
+    pooled, *states = formula(tokens + 1, WIDTH, multiplier, offset, modulus)
+    return pooled, states, [1 + n * 37 % 255 for n in range(tokens)]
+
+
+PROJECTION = {"multiplier": 48271, "offset": 11, "modulus": 1601}
 CASES = [
-    {"multiplier": 7919, "offset": 1, "modulus": 65535},
-    {"multiplier": 104729, "offset": 32768, "modulus": 4001},
-    {"multiplier": 1, "offset": 0, "modulus": 3},
-    {"multiplier": 0, "offset": 0, "modulus": 1},
+    {"tokens": 9, "multiplier": 7919, "offset": 1, "modulus": 2003},
+    {"tokens": 70, "multiplier": 104729, "offset": 800, "modulus": 2801},
+    {"tokens": 3, "multiplier": 1, "offset": 0, "modulus": 3},
+    {"tokens": 2, "multiplier": 0, "offset": 0, "modulus": 1},
 ]
-QUERY = {"multiplier": 611953, "offset": 17, "modulus": 9999991}
+QUERY = {"tokens": 4, "multiplier": 611953, "offset": 17, "modulus": 2801}
 
 
 def vectors():
-    query = formula_slots(**QUERY)
-    query[3] = [0] * WIDTH
+    projection = formula(GROUP, WIDTH, **PROJECTION)
+    _, tokens, weights = formula_text(**QUERY)
+    weights[2] = 0
     documents = []
     for case in CASES:
-        code = encode(formula_slots(**case))
-        documents.append({"slots": case, "code": code.hex(), "score": score(query, code)})
+        code = encode(*formula_text(**case), projection)
+        found = {str(length): score(tokens, weights, projection, prefix(code, length)) for length in ROOM}
+        documents.append({"text": case, "code": code.hex(), "scores": found})
     return {
-        "format": "BitDelta, family slots, version 1",
-        "slots": "slot s, coordinate i is ((multiplier * n + offset) mod modulus) - floor(modulus / 2), n = 384 s + i",
+        "format": "BitDelta, family slots, version 2",
+        "numbers": "row r, coordinate i is ((multiplier * n + offset) mod modulus) - floor(modulus / 2), n = 384 r + i",
+        "text": "row 0 is the pooled vector, the others are tokens; token t has weight 1 + (37 t mod 255)",
         "negative_flips": "".join("1" if flip < 0 else "0" for flip in flips()),
-        "query": {"slots": QUERY, "zero_slots": [3]},
+        "projection": PROJECTION,
+        "query": {"text": QUERY, "weights": weights},
         "documents": documents,
     }
 

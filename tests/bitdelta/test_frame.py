@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bitdelta import frame_reference as reference
-from zenso.bitdelta import FrameCodebook, FrameQuery, SlotQuery, decode, encode, prefix, score
+from zenso.bitdelta import (
+    SLOT_WIDTH,
+    FrameCodebook,
+    FrameQuery,
+    SlotQuery,
+    decode,
+    encode,
+    prefix,
+    prepare_query,
+    score,
+)
 from zenso.bitdelta.frame import score_frames
 from zenso.bitdelta.frame_format import GAINS
 from zenso.errors import InputError, IntegrityError
@@ -246,6 +256,22 @@ def test_other_sizes_threads_and_queries_are_refused():
 
 
 def test_score_tells_the_families_apart():
-    query = SlotQuery(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 4, 6), np.uint64), 1.0)
-    with pytest.raises(InputError):
-        score(query, encode(directions(1, 384), 52, SHIPPED))
+    codes, asked = encode(directions(30, 384), 244, SHIPPED), directions(1, 384)[0]
+    tokens = prepare_query(asked[None], np.ones(1, np.uint8), np.zeros((128, SLOT_WIDTH), np.int16))
+    assert isinstance(tokens, SlotQuery)
+    score(tokens, codes)  # 244 bytes may be slots, too
+    with pytest.raises(IntegrityError):
+        prefix(codes, 1920)
+    query = FrameQuery.of(asked, SHIPPED)
+    with pytest.raises(InputError, match="dimensions is 1920"):
+        score(query, codes, dimensions=1920)
+
+
+def test_some_rows_only():
+    codes, query = encode(directions(30, 384), 52, SHIPPED), FrameQuery.of(directions(1, 384)[0], SHIPPED)
+    rows = np.array([29, 3, 3])
+    assert np.array_equal(score(query, codes, rows), score(query, codes)[rows])
+    assert score(query, codes, rows[:0]).shape == (0,)
+    for wrong in (np.array([30]), np.array([-1]), np.array([0.5]), np.array([[1]])):
+        with pytest.raises(InputError, match="rows"):
+            score(query, codes, wrong)

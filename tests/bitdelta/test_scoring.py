@@ -6,114 +6,139 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bitdelta import reference
-from tests.bitdelta.strategies import document_slots, make_slots, query_slots, random_codes, seeds
-from zenso.bitdelta import decode_slots, encode_slots, prepare_query, score, top_k
+from tests.bitdelta.strategies import PROJECTION, make_text, random_codes, seeds, texts
+from zenso.bitdelta import DIMENSIONS, decode_slots, encode_slots, prefix, prepare_query, scan, score, top_k
 from zenso.bitdelta.rotation import rotate
 from zenso.errors import InputError
 
 slow = settings(max_examples=15, deadline=None)
 quick = settings(max_examples=50, deadline=None)
-LEAST = np.iinfo(np.int64).min
+LENGTHS = dict(zip(DIMENSIONS, (244, 484, 964), strict=True))
+
+
+def prepare(text, weights=None):
+    return prepare_query(text.tokens, text.weights if weights is None else weights, PROJECTION)
+
+
+def encode(*given):
+    return encode_slots(
+        np.stack([text.vector for text in given]),
+        [text.tokens for text in given],
+        [text.weights for text in given],
+        PROJECTION,
+    )
 
 
 @pytest.fixture(scope="module")
 def query():
-    return prepare_query(make_slots("random", 5), 20)
+    return prepare(make_text("random", 5, 6))
 
 
 @slow
-@given(query_slots, document_slots)
-def test_score_equals_reference(query, document):
-    if not query.any():
-        query[0, 0] = 1
-    codes = np.concatenate([encode_slots(document[None]), random_codes(2, int(query[0, 0]) & 0xFFFF)])
-    expected = [reference.score(query.tolist(), code.tobytes()) for code in codes]
-    assert score(prepare_query(query, 1), codes).tolist() == expected
-
-
-def test_score_at_the_limit_is_exact():
-    slots = make_slots("extreme", 2, magnitude=2**40)
-    codes = random_codes(3)
-    expected = [reference.score(slots.tolist(), code.tobytes()) for code in codes]
-    assert score(prepare_query(slots, 1), codes).tolist() == expected
+@given(texts, texts, seeds)
+def test_scores_equal_reference(asked, document, seed):
+    codes = np.concatenate([encode(document), random_codes(2, seed)])
+    _, tokens, weights = asked.plain
+    prepared = prepare(asked)
+    assert scan(prepared, codes).tolist() == [reference.scan(tokens, weights, code.tobytes()) for code in codes]
+    for dimensions, length in LENGTHS.items():
+        expected = [
+            reference.score(tokens, weights, PROJECTION.tolist(), reference.prefix(code.tobytes(), length))
+            for code in codes
+        ]
+        assert score(prepared, codes, dimensions=dimensions).tolist() == expected
+        assert score(prepared, prefix(codes, dimensions)).tolist() == expected
 
 
 @quick
-@given(query_slots)
-def test_planes_are_within_a_step_of_the_rotated_query(slots):
-    if not slots.any():
-        slots[0, 0] = 1
-    prepared = prepare_query(slots, 1)
-    bits = np.unpackbits(prepared.planes.view(np.uint8), axis=2, bitorder="little").astype(np.int64)
-    multiples = 2 * (bits * np.array([1, 2, 4, 8])[None, :, None]).sum(axis=1) - 15
-    rotated = rotate(slots[prepared.slots])
-    assert np.abs(prepared.steps[:, None] * multiples - rotated).max(axis=1).tolist() <= prepared.steps.tolist()
-    assert prepared.slots.tolist() == [slot for slot in range(20) if slots[slot].any()]
+@given(texts)
+def test_planes_are_within_a_step_of_the_query(text):
+    prepared = prepare(text)
+    unit = np.array([1, 2, 4, 8])
+
+    def multiples(planes):
+        bits = np.unpackbits(planes.view(np.uint8), axis=-1, bitorder="little").astype(np.int64)
+        return 2 * (bits * unit[:, None]).sum(axis=-2) - 15
+
+    rotated = rotate((text.weights @ text.tokens.astype(np.int64))[None])[0]
+    assert np.abs(prepared.slot_step * multiples(prepared.slot_planes) - rotated).max() <= prepared.slot_step
+    projected = (text.tokens.astype(np.int64) @ PROJECTION.astype(np.int64).T) >> 15
+    steps = prepared.token_steps // text.weights
+    assert np.abs(steps[:, None] * multiples(prepared.token_planes) - projected).max(axis=1).tolist() <= steps.tolist()
 
 
-def test_score_approximates_the_dot_product_with_decoded_slots():
-    query_directions = make_slots("unit directions", 1)
-    mixed = [
-        make_slots("unit directions", seed) + weight * query_directions for seed, weight in [(2, 0), (3, 1), (4, 3)]
-    ]
-    codes = encode_slots(
-        np.stack([np.rint(m / np.linalg.norm(m, axis=1, keepdims=True) * 32767) for m in mixed]).astype(int)
-    )
-    header_scale = codes[:, 2] + 256.0 * codes[:, 3]
-    exact = (decode_slots(codes) * query_directions).sum(axis=(1, 2)) * 32767 * 384 / header_scale
-    scores = score(prepare_query(query_directions, 20), codes)
-    assert np.abs(scores - exact).max() < 0.02 * exact.max()
-    assert np.array_equal(np.argsort(scores), [0, 1, 2])
+def test_score_approximates_what_decoded_codes_say():
+    asked = make_text("random", 1, 8)
+    documents = [make_text("random", seed, 30) for seed in range(4)]
+    codes = encode(*documents)
+    decoded = decode_slots(codes).astype(float)
+    bases = np.array([rotate_signs(code) for code in codes])
+    slot = (asked.weights @ asked.tokens.astype(float)) @ bases.T
+    projected = (asked.tokens.astype(np.int64) @ PROJECTION.astype(np.int64).T) / 32768
+    groups = np.sign(decoded[:, 384:]).reshape(4, 57, 128)
+    best = np.where(groups.any(axis=2), np.einsum("td,ngd->tng", projected, groups), -np.inf).max(axis=2)
+    exact = 53 * slot + 7200 * (asked.weights @ best)
+    assert np.abs(score(prepare(asked), codes) - exact).max() < 0.03 * np.abs(exact).max()
 
 
-def test_similarity_of_a_query_with_itself_is_one():
-    slots = make_slots("unit directions", 9)
-    prepared = prepare_query(slots, 20)
-    scores = score(prepared, encode_slots(np.stack([slots, -slots])))
-    assert prepared.similarity(scores) == pytest.approx([1.0, -1.0], abs=0.01)
+def rotate_signs(code):
+    signs = 2.0 * np.unpackbits(code[4:52], bitorder="little") - 1
+    return signs @ np.array(reference.rotation())
 
 
-def test_similarity_is_clipped():
-    prepared = prepare_query(make_slots("unit directions", 9), 20)
-    assert prepared.similarity(np.array([LEAST, 0, 2**62])).tolist() == [-1.0, 0.0, 1.0]
+def test_a_text_is_more_similar_to_itself_than_to_others():
+    known = [make_text("random", seed, 15) for seed in range(6)]
+    codes = encode(*known)
+    for row, text in enumerate(known):
+        prepared = prepare(text)
+        for dimensions in DIMENSIONS:
+            similarity = prepared.similarity(score(prepared, codes, dimensions=dimensions))
+            assert similarity.argmax() == row
+            assert np.abs(similarity).max() <= 1
 
 
-def test_weight_scales_similarity_only(query):
-    slots = make_slots("unit directions", 3)
-    once, twice = prepare_query(slots, 20), prepare_query(slots, 40)
+def test_similarity_is_clipped(query):
+    assert query.similarity(np.array([np.iinfo(np.int64).min, 0, 2**62])).tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_tokens_without_weight_are_not_heard():
+    text = make_text("random", 9, 6)
+    weights = text.weights.copy()
+    weights[[1, 4]] = 0
+    kept = [0, 2, 3, 5]
+    codes = random_codes(20)
+    alone = prepare_query(text.tokens[kept], weights[kept], PROJECTION)
+    assert np.array_equal(score(prepare(text, weights), codes), score(alone, codes))
+    assert np.array_equal(scan(prepare(text, weights), codes), scan(alone, codes))
+
+
+def test_codes_without_groups_are_scored_by_slot_zero(query):
     codes = random_codes(4)
-    assert np.array_equal(score(once, codes), score(twice, codes))
-    assert twice.similarity(score(twice, codes)) == pytest.approx(once.similarity(score(once, codes)) / 2)
+    codes[:, 1] = 0
+    assert np.array_equal(score(query, codes), scan(query, codes))
 
 
-@pytest.mark.parametrize("weight", [0, -3])
-def test_a_query_without_weight_is_refused(weight):
-    with pytest.raises(InputError, match="nothing to compare"):
-        prepare_query(make_slots("random", 1), weight)
+@pytest.mark.parametrize(
+    ("tokens", "weights", "match"),
+    [
+        (np.zeros((2, 384), np.int16), np.zeros(2, int), "nothing to compare"),
+        (np.zeros((0, 384), np.int16), np.zeros(0, int), "nothing to compare"),
+        (np.zeros((2, 383), np.int16), np.ones(2, int), r"shape \(m, 384\)"),
+        (np.zeros((2, 384)), np.ones(2, int), "float64"),
+        (np.zeros((2, 384), np.int16), np.ones(3, int), "2 tokens"),
+        (np.zeros((2, 384), np.int16), np.array([1, 256]), "0 to 255"),
+        (np.full((2, 384), 2000, np.int16), np.ones(2, int), "squared length"),
+    ],
+)
+def test_queries_that_cannot_be_scored(tokens, weights, match):
+    with pytest.raises(InputError, match=match):
+        prepare_query(tokens, weights, PROJECTION)
 
 
-def test_a_query_of_zeros_is_refused():
-    with pytest.raises(InputError, match="all zero"):
-        prepare_query(np.zeros((20, 384), np.int64), 5)
-
-
-@pytest.mark.parametrize("shape", [(20, 383), (19, 384), (1, 20, 384), (7680,)])
-def test_query_slots_of_another_shape_are_refused(shape):
-    with pytest.raises(InputError, match=r"shape \(20, 384\)"):
-        prepare_query(np.ones(shape, np.int64), 5)
-
-
-def test_query_slots_of_floats_are_refused():
-    with pytest.raises(InputError, match="float64"):
-        prepare_query(np.full((20, 384), 0.5), 5)
-
-
-@pytest.mark.parametrize("value", [2**40 + 1, -(2**63), 2**63 - 1])
-def test_query_slots_too_large_to_score_exactly_are_refused(value):
-    slots = np.ones((20, 384), np.int64)
-    slots[4, 7] = value
-    with pytest.raises(InputError, match=f"magnitude of {abs(value)}"):
-        prepare_query(slots, 5)
+def test_projections_that_could_overflow():
+    text = make_text("random", 1, 2)
+    with pytest.raises(InputError, match="squared length"):
+        prepare_query(text.tokens, text.weights, np.full((128, 384), 900, np.int16))
 
 
 def ranked(scores, k, allowed):
@@ -121,16 +146,40 @@ def ranked(scores, k, allowed):
 
 
 @quick
-@given(seeds, st.integers(0, 60), st.integers(1, 70), st.booleans(), st.integers(1, 4))
-def test_top_k_equals_sorting_everything(seed, count, k, masked, distinct):
-    codes = random_codes(distinct, seed)[np.random.default_rng(seed).integers(0, distinct, count)]
-    mask = np.random.default_rng(seed + 1).random(count) < 0.5 if masked else None
-    prepared = prepare_query(make_slots("random", 5), 20)
+@given(seeds, st.integers(0, 60), st.integers(1, 70), st.booleans(), st.integers(1, 4), st.sampled_from(DIMENSIONS))
+def test_top_k_equals_sorting_everything(seed, count, k, masked, distinct, dimensions):
+    rng = np.random.default_rng(seed)
+    codes = prefix(random_codes(distinct, seed)[rng.integers(0, distinct, count)], dimensions)
+    mask = rng.random(count) < 0.5 if masked else None
+    prepared = prepare(make_text("random", 5, 3))
     scores = score(prepared, codes).tolist()
     rows, found = top_k(prepared, codes, k, mask)
     assert rows.dtype == found.dtype == np.int64
     assert rows.tolist() == ranked(scores, k, range(count) if mask is None else np.flatnonzero(mask).tolist())
     assert found.tolist() == [scores[row] for row in rows]
+
+
+@quick
+@given(seeds, st.lists(st.integers(0, 29), max_size=40))
+def test_chosen_rows_have_the_scores_they_have_among_all(seed, rows):
+    codes = random_codes(30, seed)
+    prepared = prepare(make_text("random", 5, 3))
+    chosen = np.array(rows, np.int32)
+    for scorer in (scan, score):
+        assert scorer(prepared, codes, chosen).tolist() == scorer(prepared, codes)[chosen].tolist()
+
+
+@pytest.mark.parametrize("rows", [[-1], [3], [0, 1, 99]])
+def test_rows_that_do_not_exist(query, rows):
+    for scorer in (scan, score):
+        with pytest.raises(InputError, match="but there are 3 codes"):
+            scorer(query, random_codes(3), np.array(rows))
+
+
+@pytest.mark.parametrize("rows", [np.zeros((1, 1), int), np.zeros(2), np.ones(3, bool)])
+def test_rows_of_another_shape_or_type(query, rows):
+    with pytest.raises(InputError, match="list of whole numbers"):
+        score(query, random_codes(3), rows)
 
 
 def test_equal_scores_come_in_order_of_rows(query):
@@ -157,7 +206,7 @@ def test_mask_that_allows_nothing(query):
 
 def test_no_codes(query):
     empty = np.empty((0, 964), np.uint8)
-    assert score(query, empty).tolist() == []
+    assert score(query, empty).tolist() == scan(query, empty).tolist() == []
     for mask in (None, np.empty(0, bool)):
         rows, scores = top_k(query, empty, 3, mask)
         assert rows.tolist() == scores.tolist() == []
@@ -179,10 +228,16 @@ def test_k_below_one_is_refused(query, k):
     ],
 )
 def test_codes_of_another_shape_or_type_are_refused(query, codes):
-    with pytest.raises(InputError, match=r"shape \(n, 964\)"):
-        score(query, codes)
-    with pytest.raises(InputError, match=r"shape \(n, 964\)"):
-        top_k(query, codes, 1)
+    for scorer in (scan, score, lambda *given: top_k(*given, 1)):
+        with pytest.raises(InputError, match=r"shape \(n, 244 or 484 or 964\)"):
+            scorer(query, codes)
+
+
+def test_more_dimensions_than_the_codes_have(query):
+    with pytest.raises(InputError, match="codes of 244 bytes have no 3840 dimensions"):
+        score(query, prefix(random_codes(2), 1920), dimensions=3840)
+    with pytest.raises(InputError, match="no codes of 384 dimensions"):
+        score(query, random_codes(2), dimensions=384)
 
 
 @pytest.mark.parametrize("shape", [(2,), (4,), (3, 1)])
@@ -204,11 +259,11 @@ def test_memory_layout_does_not_matter(query):
 
 
 def test_query_layout_does_not_matter():
-    slots = make_slots("random", 6)
+    text = make_text("random", 6, 5)
     codes = random_codes(5)
-    expected = score(prepare_query(slots, 9), codes)
-    for layout in (np.asfortranarray(slots), slots.astype(np.int32), np.repeat(slots, 2, axis=1)[:, ::2]):
-        assert np.array_equal(score(prepare_query(layout, 9), codes), expected)
+    expected = score(prepare(text), codes)
+    for tokens in (np.asfortranarray(text.tokens), np.repeat(text.tokens, 2, axis=1)[:, ::2]):
+        assert np.array_equal(score(prepare_query(tokens, text.weights.astype(np.uint8), PROJECTION), codes), expected)
 
 
 def test_threads_give_the_same_scores(query):

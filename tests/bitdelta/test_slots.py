@@ -1,103 +1,153 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from tests.bitdelta import reference
-from tests.bitdelta.strategies import document_slots, make_slots
-from zenso.bitdelta import CODE_BYTES, decode_slots, encode_slots
-from zenso.bitdelta.rotation import FLIPS, paley_matrix, rotate
-from zenso.errors import InputError
+from tests.bitdelta.strategies import PROJECTION, make_text, texts
+from zenso.bitdelta import CODE_BYTES, decode_slots, encode_slots, prefix, read_header, slot_bits
+from zenso.errors import InputError, IntegrityError
 
 slow = settings(max_examples=15, deadline=None)
 
 
-def test_hadamard_rows_are_orthogonal():
-    matrix = np.array(reference.hadamard())
-    assert np.array_equal(matrix @ matrix.T, 384 * np.eye(384))
-    assert np.array_equal(paley_matrix(), reference.paley())
-    assert FLIPS.tolist() == reference.flips()
+def encode(*given, spread=map):
+    vectors = np.stack([text.vector for text in given])
+    return encode_slots(
+        vectors, [text.tokens for text in given], [text.weights for text in given], PROJECTION, spread=spread
+    )
 
 
-@settings(max_examples=40, deadline=None)
-@given(document_slots)
-def test_rotation_equals_the_matrix(slots):
-    wide = slots * 2**38  # the largest magnitudes that are promised
-    assert np.array_equal(rotate(wide), wide @ np.array(reference.rotation()).T)
-
-
-@slow
-@given(document_slots)
-def test_encode_equals_reference(slots):
-    code = encode_slots(slots[None])
-    assert code.shape == (1, CODE_BYTES)
-    assert code[0].tobytes() == reference.encode(slots.tolist())
+@pytest.fixture(scope="module")
+def mixed():
+    return [make_text(kind, 7, count) for kind, count in [("random", 4), ("alike", 90), ("zero", 2), ("random", 70)]]
 
 
 @slow
-@given(document_slots)
-def test_decode_equals_reference(slots):
-    code = encode_slots(slots[None])
-    decoded = decode_slots(code)
-    assert decoded.dtype == np.float32
-    assert np.array_equal(decoded[0], np.array(reference.decode(code[0].tobytes()), np.float32))
+@given(texts)
+def test_codes_equal_reference(text):
+    assert encode(text)[0].tobytes() == reference.encode(*text.plain, PROJECTION.tolist())
 
 
-@given(document_slots)
 @slow
-def test_scale_is_the_least_squares_one(slots):
-    code = encode_slots(slots[None])[0]
-    rotated = rotate(slots)
-    exact = np.abs(rotated).mean()
-    assert int(code[2]) + 256 * int(code[3]) == min(int(exact), 65535)
+@given(texts)
+def test_decoding_equals_reference(text):
+    code = encode(text)
+    for dimensions in (1920, 3840, 7680):
+        short = prefix(code, dimensions)
+        assert decode_slots(short)[0].tolist() == reference.decode(short[0].tobytes())
 
 
-def test_each_document_has_its_own_code():
-    slots = np.stack([make_slots("random", seed) for seed in range(5)])
-    together = encode_slots(slots)
-    assert np.array_equal(together, np.concatenate([encode_slots(one[None]) for one in slots]))
-    assert len({code.tobytes() for code in together}) == 5
+def test_many_at_once_are_the_same_as_one_by_one(mixed):
+    together = encode(*mixed)
+    assert np.array_equal(together, np.concatenate([encode(text) for text in mixed]))
+    assert len({code.tobytes() for code in together}) == len(mixed)
+
+
+def test_threads_make_no_difference(mixed):
+    with ThreadPoolExecutor(3) as pool:
+        assert np.array_equal(encode(*mixed * 5, spread=pool.map), encode(*mixed * 5))
 
 
 def test_no_documents():
-    assert encode_slots(np.empty((0, 20, 384), np.int16)).shape == (0, CODE_BYTES)
-    assert decode_slots(np.empty((0, CODE_BYTES), np.uint8)).shape == (0, 20, 384)
+    empty = np.empty((0, 384), np.int16)
+    assert encode_slots(empty, [], [], PROJECTION).shape == (0, CODE_BYTES)
+    assert decode_slots(np.empty((0, CODE_BYTES), np.uint8)).shape == (0, 7680)
 
 
-def test_memory_layout_and_type_do_not_matter():
-    slots = make_slots("random", 1).astype(np.int16)
-    wide = np.zeros((1, 40, 768), np.int64)
-    wide[0, ::2, ::2] = slots
-    expected = encode_slots(slots[None])
-    assert np.array_equal(encode_slots(wide[:, ::2, ::2]), expected)
-    assert np.array_equal(encode_slots(np.asfortranarray(slots[None])), expected)
-    decoded = decode_slots(np.repeat(expected, 2, axis=1)[:, ::2])
-    assert np.array_equal(decoded, decode_slots(expected))
+def test_slot_bits_are_those_in_the_code(mixed):
+    vectors = np.stack([text.vector for text in mixed])
+    assert np.array_equal(slot_bits(vectors), encode(*mixed)[:, 4:52])
 
 
-def test_decoded_direction_of_random_slots():
-    slots = np.stack([make_slots("unit directions", seed) for seed in range(10)])
-    decoded = decode_slots(encode_slots(slots)).reshape(10, -1)
-    original = slots.reshape(10, -1)
-    cosines = (decoded * original).sum(axis=1) / np.linalg.norm(decoded, axis=1) / np.linalg.norm(original, axis=1)
-    assert np.abs(cosines - np.sqrt(2 / np.pi)).max() < 0.01  # .80, as one bit of a Gaussian has
-    lengths = np.linalg.norm(decoded.reshape(10, 20, 384), axis=2)
-    assert np.abs(lengths - np.sqrt(2 / np.pi)).max() < 0.01
+def test_memory_layout_and_type_do_not_matter(mixed):
+    text = mixed[1]
+    wide = np.zeros((180, 768), np.int16)
+    wide[::2, ::2] = text.tokens
+    expected = encode(text)
+    for tokens in (wide[::2, ::2], np.asfortranarray(text.tokens)):
+        found = encode_slots(text.vector[None].astype(np.int32), [tokens], [text.weights.astype(np.uint8)], PROJECTION)
+        assert np.array_equal(found, expected)
+    assert np.array_equal(decode_slots(np.repeat(expected, 2, axis=1)[:, ::2]), decode_slots(expected))
 
 
-@pytest.mark.parametrize("shape", [(20, 384), (1, 19, 384), (1, 20, 383), (1, 7680)])
-def test_other_shapes_are_refused(shape):
-    with pytest.raises(InputError, match=r"shape \(n, 20, 384\)"):
-        encode_slots(np.zeros(shape, np.int16))
+@pytest.mark.parametrize(("dimensions", "length", "room"), [(1920, 244, 12), (3840, 484, 27), (7680, 964, 57)])
+def test_prefixes_are_codes(mixed, dimensions, length, room):
+    codes = encode(*mixed)
+    short = prefix(codes, dimensions)
+    assert short.shape == (len(mixed), length)
+    assert np.array_equal(short[:, 2:], codes[:, 2:length])
+    for long_code, code in zip(codes, short, strict=True):
+        assert read_header(code).groups == min(read_header(long_code).groups, room)
+    assert np.array_equal(prefix(short, 1920), prefix(codes, 1920))
 
 
-def test_floats_are_refused():
-    with pytest.raises(InputError, match="float32"):
-        encode_slots(np.zeros((1, 20, 384), np.float32))
+def test_codes_are_not_changed_by_shortening_them(mixed):
+    codes = encode(*mixed)
+    before = codes.copy()
+    prefix(codes, 7680)[:] = 0
+    prefix(codes, 1920)[:] = 0
+    assert np.array_equal(codes, before)
 
 
-@pytest.mark.parametrize("value", [32768, -32768, 2**40])
-def test_magnitudes_beyond_a_direction_are_refused(value):
-    slots = np.zeros((2, 20, 384), np.int64)
-    slots[1, 19, 383] = value
-    with pytest.raises(InputError, match=f"magnitude of {abs(value)}"):
-        encode_slots(slots)
+def test_prefixes_that_do_not_exist(mixed):
+    codes = encode(*mixed)
+    with pytest.raises(InputError, match="no codes of 4000 dimensions; choose one of 1920, 3840, 7680"):
+        prefix(codes, 4000)
+    with pytest.raises(InputError, match="codes of 244 bytes have no 3840 dimensions"):
+        prefix(prefix(codes, 1920), 3840)
+    with pytest.raises(IntegrityError):
+        prefix(np.zeros((1, 964), np.uint8), 1920)
+
+
+def test_decoded_directions():
+    text = make_text("random", 3, 40)
+    decoded = decode_slots(encode(text))[0].astype(float)
+    cosine = decoded[:384] @ text.vector / np.linalg.norm(decoded[:384]) / np.linalg.norm(text.vector)
+    assert cosine == pytest.approx(np.sqrt(2 / np.pi), abs=0.05)  # .80, as one bit of a Gaussian has
+    assert np.linalg.norm(decoded[:384]) == pytest.approx(np.sqrt(2 / np.pi), abs=1e-6)
+    base = np.array(reference.base_of(np.where(decoded[:384] @ np.array(reference.rotation()).T > 0, 1, -1).tolist()))
+    differences = (text.tokens - base) @ PROJECTION.T / 32768 / 16384
+    groups = decoded[384 : 384 + 128 * 40].reshape(40, 128)
+    assert np.array_equal(np.sort((differences @ groups.T).argmax(axis=1)), np.arange(40))  # a group for each token
+    best = (differences @ groups.T).max(axis=1) / np.linalg.norm(differences, axis=1) / np.linalg.norm(groups, axis=1)
+    assert best.mean() == pytest.approx(np.sqrt(2 / np.pi), abs=0.05)
+
+
+@pytest.mark.parametrize("shape", [(384,), (1, 383), (1, 1, 384)])
+def test_vectors_of_another_shape_are_refused(shape):
+    with pytest.raises(InputError, match=r"shape \(n, 384\)"):
+        encode_slots(np.zeros(shape, np.int16), [], [], PROJECTION)
+
+
+def test_tokens_without_weight_leave_slot_zero_alone(mixed):
+    text = mixed[0]
+    code = encode_slots(text.vector[None], [text.tokens], [text.weights * 0], PROJECTION)
+    assert code[0, 1] == 0
+    assert np.array_equal(code[:, 4:52], slot_bits(text.vector[None]))
+    assert not code[0, 52:].any()
+
+
+def test_what_does_not_fit_is_refused(mixed):
+    text = mixed[0]
+    good = (text.vector[None], [text.tokens], [text.weights], PROJECTION)
+
+    def refused(place, value, match):
+        arguments = list(good)
+        arguments[place] = value
+        with pytest.raises(InputError, match=match):
+            encode_slots(*arguments)
+
+    refused(0, text.vector[None].astype(float), "float64")
+    refused(1, [], "tokens of 0 texts")
+    refused(1, [text.tokens[:, :383]], r"int16 of shape \(m, 384\)")
+    refused(1, [text.tokens.astype(np.int32)], "int32")
+    refused(1, [np.full((4, 384), 1700, np.int16)], "a token has squared length 1109760000")
+    refused(2, [text.weights[:3]], "4 tokens need as many whole weights")
+    refused(2, [text.weights * 1.0], "float64")
+    refused(2, [np.array([1, 2, 3, 256])], "1 to 256; they must lie within 0 to 255")
+    refused(2, [np.array([1, -2, 3, 0])], "-2 to 3")
+    refused(3, PROJECTION[:127], r"int16 \(128, 384\)")
+    refused(3, PROJECTION.astype(np.int32), "int32")
+    refused(3, np.full((128, 384), 840, np.int16), "squared length 270950400")

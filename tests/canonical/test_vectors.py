@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from zenso.bitdelta import encode_slots
 from zenso.canonical import CanonicalEmbedding, Want
-from zenso.zen.embedding import document_slots
+from zenso.zen.slot_artifact import load_slot_artifact
 
 DOCS = Path(__file__).parents[2] / "docs"
 FILE = json.loads((DOCS / "vectors" / "canonical_embedding.json").read_text("utf-8"))
@@ -19,9 +19,13 @@ CASES = FILE["cases"]
 
 
 @pytest.fixture(scope="module")
-def encoded(encoder, slot_rule):
-    want = Want.POOLED | Want.TOKENS | Want.DOCUMENT_SLOTS
-    return encoder.encode([case["text"] for case in CASES], want, slots=slot_rule)
+def encoded(encoder):
+    return encoder.encode([case["text"] for case in CASES], Want.POOLED | Want.TOKENS)
+
+
+@pytest.fixture(scope="module")
+def slots():
+    return load_slot_artifact("all-MiniLM-L6-v2")
 
 
 def test_provenance_is_that_of_this_implementation(encoder):
@@ -32,13 +36,14 @@ def test_provenance_is_that_of_this_implementation(encoder):
 
 
 @pytest.mark.parametrize("index", range(len(CASES)), ids=[case["name"] for case in CASES])
-def test_inference(encoded, index):
+def test_inference(encoded, slots, index):
     case = CASES[index]
     assert encoded.ids[index].tolist() == case["token_ids"]
     assert blake3(encoded.tokens[index].astype("<i2").tobytes()).hexdigest() == case["states_blake3"]
     assert encoded.pooled[index].tolist() == case["vector"]
-    slots = document_slots(encoded.pooled[index : index + 1], encoded.slots[index : index + 1])
-    assert encode_slots(slots)[0].tobytes().hex() == case["code"]
+    weights = slots.token_weights[encoded.ids[index]]
+    code = encode_slots(encoded.pooled[index : index + 1], [encoded.tokens[index]], [weights], slots.projection)
+    assert code.tobytes().hex() == case["code"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])

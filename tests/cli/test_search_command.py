@@ -29,6 +29,21 @@ def test_text(zenso, notes):
     assert "\x1b" not in result.out
 
 
+def test_explain(zenso, notes):
+    found = zenso("search", "how to bake", "-m", notes, "-k", "2", "--json", "--explain").json
+    assert sorted(found) == ["documents", "explanation", "hits", "query", "seconds"]
+    stages = {stage["name"]: stage for stage in found["explanation"]["stages"]}
+    assert list(stages) == ["codes", "words", "fused"]  # so few documents are not scanned first
+    assert stages["codes"]["considered"] == 4
+    best = stages["fused"]["candidates"]
+    assert [candidate["id"] for candidate in best[:2]] == [hit["id"] for hit in found["hits"]]
+    assert best[0]["score"] == pytest.approx(found["hits"][0]["score"], abs=1e-6)
+    shown = zenso("search", "how to bake", "-m", notes, "-k", "2", "--explain").out
+    assert "stage codes: 4 considered, 4 left" in shown
+    assert found["hits"][0]["id"] in shown
+    assert "explanation" not in zenso("search", "how to bake", "-m", notes, "--json").json
+
+
 def test_filters(zenso, notes):
     def texts(*where):
         options = [part for text in where for part in ("--where", text)]

@@ -84,3 +84,20 @@ def test_compact(zenso, memory):
     assert 0 < result["bytes_after"] <= result["bytes_before"]
     assert " now" in zenso("compact", memory).out
     assert found(zenso, memory) == before
+
+
+def test_export_and_import(zenso, memory):
+    before = found(zenso, memory)
+    for name in ("plain.jsonl", "packed.jsonl.gz", "arrays.npz"):
+        assert zenso("export", memory, name, "--json").json["documents"] == 4
+        result = zenso("import", f"{name}.zenso", name, "--json").json
+        assert (result["documents"], result["held"]) == (4, 4)
+        assert result["embedded"] == (0 if name == "arrays.npz" else 4)
+        assert found(zenso, f"{name}.zenso") == before
+    assert "4 documents" in zenso("export", memory, "whole.jsonl", "--embeddings").out
+    assert "0 texts embedded" in zenso("import", "new.zenso", "whole.jsonl").out
+    (zenso.place / "bad.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
+    bad = zenso("import", "new.zenso", "bad.jsonl", code=1)
+    assert bad.is_one_error_line
+    assert "line 2" in bad.err
+    assert zenso("export", "none.zenso", "a.jsonl", code=1).is_one_error_line

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import zenso
 from bench.other_model import with_other_slots
 from zenso.memory import Memory, upkeep
 from zenso.zen import DocumentEmbeddings, load_encoder
+from zenso.zen.frequencies import query_weights
 
 
 class CachingEncoder:
@@ -32,16 +34,23 @@ class CachingEncoder:
         if missing:
             fresh = self._encoder.encode_documents(missing)
             for index, text in enumerate(missing):
-                self._documents[text] = (fresh.vectors[index], fresh.codes[index], fresh.token_counts[index])
+                row = (fresh.vectors[index], fresh.codes[index], fresh.token_counts[index], fresh.token_sets[index])
+                self._documents[text] = row
         if on_progress is not None:
             for _ in texts:
                 on_progress(1)
-        return DocumentEmbeddings(*(np.stack(part) for part in zip(*(self._documents[t] for t in texts), strict=True)))
+        *arrays, token_sets = zip(*(self._documents[text] for text in texts), strict=True)
+        return DocumentEmbeddings(*map(np.stack, arrays), list(token_sets))
 
-    def encode_query(self, text):
+    def token_sets(self, texts):
+        return self._encoder.token_sets(texts)
+
+    def encode_query(self, text, frequencies=None):
         if text not in self._queries:
-            self._queries[text] = self._encoder.encode_query(text)
-        return self._queries[text]
+            ids = self._encoder._encoder.tokenizer.encode([text], "")[0]
+            self._queries[text] = self._encoder.encode_query(text), ids
+        query, ids = self._queries[text]
+        return replace(query, weights=query_weights(ids, self._encoder._artifact.shipped, frequencies))
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,36 @@ def test_two_processes_read_while_one_writes(folder, encoder, child, ask):
         assert ids == expected
 
 
+def test_new_rows_are_seen_by_every_reader(folder, encoder, child):
+    """Readers that never stop see each new document and each delete; how soon is measured in bench/concurrency.py."""
+    script = """
+        import sys
+        from zenso.memory import Memory
+        seen = None
+        with Memory.open(sys.argv[1], read_only=True) as memory:
+            while True:
+                ids = sorted(hit.id for hit in memory.search("the pair", k=99))
+                if ids != seen:
+                    seen = ids
+                    print(*ids, flush=True)
+    """
+    with Memory.open(folder, encoder=encoder) as memory:
+        memory.add("the pair 0", ids="0")
+        readers = [child(script, folder) for _ in range(3)]
+        assert [reader.stdout.readline() for reader in readers] == ["0\n"] * 3
+        for number in range(1, 10):
+            memory.add(f"the pair {number}", ids=str(number))
+            expected = sorted(memory.ids())
+            for reader in readers:
+                watchdog = threading.Timer(30, reader.kill)
+                watchdog.start()
+                assert reader.stdout.readline().split() == expected
+                watchdog.cancel()
+            if number % 3 == 0:
+                memory.delete(str(number))
+                assert [reader.stdout.readline().split() for reader in readers] == [sorted(memory.ids())] * 3
+
+
 def test_writers_take_turns(folder, encoder, child):
     """The folder does not exist yet: both processes create it."""
     writers = [child(WRITER, folder, first, 20) for first in (0, 1000)]

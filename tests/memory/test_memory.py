@@ -9,20 +9,34 @@ from hypothesis import strategies as st
 import zenso.memory
 from zenso.bitdelta import top_k
 from zenso.errors import InputError, ModelError, StorageError
-from zenso.memory import Document, Hit, Memory, UnknownIdError
+from zenso.memory import Document, Hit, Memory, UnknownIdError, store
+from zenso.memory.words import rank_by_words
 
 
 def test_public_names():
     assert sorted(zenso.memory.__all__) == [
+        "Candidate",
+        "CheckReport",
+        "CompactReport",
         "Document",
+        "Explanation",
+        "Finding",
         "Hit",
+        "Hits",
+        "ImportReport",
         "Memory",
         "MemoryInfo",
         "Metadata",
         "MetadataValue",
+        "SearchSettings",
+        "Snapshot",
         "Source",
         "SourceUpdate",
+        "Stage",
         "UnknownIdError",
+        "check_memory",
+        "list_snapshots",
+        "restore",
     ]
 
 
@@ -80,9 +94,9 @@ def test_an_id_that_exists_is_replaced(memory):
     assert memory.search("text", where={"v": 1}) == []
 
 
-def test_equal_scores_come_in_insertion_order(memory):
+def test_equal_scores_come_in_order_of_ids(memory):
     memory.add(["twin"] * 3, ids=["c", "a", "b"])
-    assert [hit.id for hit in memory.search("twin", k=2)] == ["c", "a"]
+    assert [hit.id for hit in memory.search("twin", k=2)] == ["a", "b"]
 
 
 def test_one_mapping_of_metadata_counts_for_every_text(memory):
@@ -337,13 +351,26 @@ def assert_search_is_exhaustive(memory, model, encoder):
     if not model:
         assert memory.search("pets", k=9) == []
         return
-    query = encoder.encode_query("pets").prepare()
-    codes = encoder.encode_documents([text for text, _ in model.values()]).codes
-    rows, scores = top_k(query, codes, len(model))
+    embedded = encoder.encode_documents([text for text, _ in model.values()])
+
+    def frequencies(ids):
+        return len(model), np.array([sum(token in held for held in embedded.token_sets) for token in ids])
+
+    query = encoder.encode_query("pets", frequencies).prepare()
+    rows, scores = top_k(query, embedded.codes, len(model))
     names = list(model)
-    expected = list(zip([names[row] for row in rows], query.similarity(scores), strict=True))
-    assert [(hit.id, hit.score) for hit in memory.search("pets", k=9)] == expected
-    assert [(hit.id, hit.score) for hit in memory.search("pets", k=2)] == expected[:2]
+    ranked = sorted(zip(-scores, [names[row] for row in rows], strict=True))
+    expected = [(name, float(query.similarity(-negative))) for negative, name in ranked]
+    for k in (9, 2):
+        found = memory.search("pets", k=k, hybrid=False)
+        assert [(hit.id, hit.score) for hit in found] == [(hit.id, hit.similarity) for hit in found] == expected[:k]
+        assert {(hit.id, hit.similarity) for hit in memory.search("pets", k=k)} <= set(expected)
     last = max(step for _, step in model.values())
     filtered = [name for name, _ in expected if model[name][1] == last]
-    assert [hit.id for hit in memory.search("pets", k=9, where={"step": last})] == filtered
+    assert [hit.id for hit in memory.search("pets", k=9, where={"step": last}, hybrid=False)] == filtered
+    assert {hit.id for hit in memory.search("wet dog", k=9, where={"step": last})} == set(filtered)
+    assert {hit.id for hit in memory.search("dog", k=9)} == set(model)
+    by_words = sorted(name for name, (text, _) in model.items() if text == "dog")
+    with memory._database.read() as connection:
+        found = rank_by_words(connection, ["dog"], 9, None)
+        assert [store.document_at(connection, seq).id for seq in found] == by_words

@@ -1,7 +1,11 @@
 import shutil
+import sqlite3
 
+import numpy as np
 import pytest
+from blake3 import blake3
 
+from zenso.bitdelta.table import column
 from zenso.memory import Memory, upkeep
 from zenso.memory.segments import FOLDER_NAME, Segment, map_segment
 
@@ -196,10 +200,40 @@ def test_the_file_format(filled):
     assert content[:8] == b"ZENCODES"
     version, width = (int.from_bytes(content[at : at + 4], "little") for at in (8, 12))
     rows, first, last = (int.from_bytes(content[at : at + 8], "little") for at in (16, 24, 32))
-    assert (version, width) == (1, 964)
-    assert len(content) == 72 + rows * 972
-    seqs, codes = map_segment(path.parent, Segment(first, last, rows, content[40:72]))
+    assert (version, width) == (2, 964)
+    blocks = -(-rows // 16)
+    seqs_at, codes_at = 128 + 768 * blocks, 128 + 768 * blocks + 8 * rows
+    assert len(content) == codes_at + 964 * rows
+    assert not any(content[72:128])
+    seqs, codes, of_codes = map_segment(path.parent, Segment(first, last, rows, content[40:72]))
     assert codes.shape == (rows, 964)
-    assert seqs.tobytes() == content[72 : 72 + 8 * rows]
-    assert codes.tobytes() == content[72 + 8 * rows :]
+    assert seqs.tobytes() == content[seqs_at:codes_at]
+    assert codes.tobytes() == content[codes_at:]
     assert not codes.flags.writeable
+    for row in range(rows):
+        block, lane = divmod(row, 16)
+        words = [128 + 768 * block + 128 * word + 8 * lane for word in range(6)]
+        assert b"".join(content[at : at + 8] for at in words) == codes[row, 4:52].tobytes()
+    assert np.array_equal(of_codes, column(codes))
+
+
+def test_a_segment_of_version_1_is_written_anew(filled, encoder):
+    """As a memory made by the first release has them: without a column, and with a checksum that fits."""
+    expected = ranking(filled, encoder)
+    database = sqlite3.connect(filled / "memory.sqlite3")
+    path = segment_files(filled)[1]  # all of its rows are alive, so the new file is the same
+    content = path.read_bytes()
+    rows = int.from_bytes(content[16:24], "little")
+    body = content[128 + 768 * -(-rows // 16) :]
+    fields = content[:8] + (1).to_bytes(4, "little") + content[12:40]
+    checksum = blake3(fields).update(body).digest()
+    first = int.from_bytes(content[24:32], "little")
+    old = Segment(first, int.from_bytes(content[32:40], "little"), rows, checksum)
+    path.unlink()
+    (path.parent / old.file_name).write_bytes(fields + checksum + body)
+    database.execute("UPDATE segments SET checksum = ? WHERE first_seq = ?", (checksum, first))
+    database.commit()
+    database.close()
+    assert ranking(filled, encoder) == expected
+    assert path.read_bytes() == content
+    assert not (path.parent / old.file_name).exists()

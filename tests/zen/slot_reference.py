@@ -1,25 +1,19 @@
-"""Slots made again from token states in plain numpy, as section 4 of the design describes them."""
+"""Token weights from their definition, with logarithms of floating-point numbers."""
 
-import numpy as np
-
-
-def cells_of(tokens, cells):
-    """Nearest cell of each token: the largest integer dot product, ties by lower cell."""
-    return (tokens.astype(np.int64) @ cells.astype(np.int64).T).argmax(axis=1)
+import math
 
 
-def document_sums(tokens, cells):
-    """Sum of the tokens in each cell, and which cells have any."""
-    nearest = cells_of(tokens, cells)
-    members = nearest[:, None] == np.arange(len(cells))
-    return members.T.astype(np.int64) @ tokens.astype(np.int64), members.any(axis=0)
+def idf(documents, count):
+    return math.log2((documents + 1) / (count + 1))
 
 
-def nearest_tokens(tokens, cells):
-    """For each cell the token nearest to it, ties by lower position."""
-    return tokens[(tokens.astype(np.int64) @ cells.astype(np.int64).T).argmax(axis=0)]
+def document_weight(documents, count):
+    return max(1, min(255, 27 * math.sqrt(max(0.0, idf(documents, count)))))
 
 
-def query_sums(tokens, weights, cells):
-    members = cells_of(tokens, cells)[:, None] == np.arange(len(cells))
-    return (members * weights[:, None]).T.astype(np.int64) @ tokens.astype(np.int64)
+def query_weight(shipped_documents, shipped_count, documents, count):
+    """The prior stands for 128 further documents in which tokens are as frequent as in the shipped text."""
+    unit = shipped_documents
+    total = documents + 128 + 1
+    held = count + 128 * shipped_count / unit + 1
+    return max(0.0, min(255.0, 10 * math.log2(total / held)))

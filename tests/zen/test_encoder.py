@@ -15,7 +15,7 @@ from zenso.zen import encoder as encoder_module
 
 FOX = "The quick brown fox jumps over the lazy dog."
 FOX_VECTOR = [1443, 1931, 1585, 2539, 867, -1235, -81, -1960]
-FOX_CODE = "bbfcd17a36744a75799967b9edb5de13202a03537f08b811d80955ba2a9686ac"
+FOX_CODE = "82d1def2f6d7c3468c5cbf1d4d90fbeacaee6f7ee5d35cdee1975fae152c576c"
 
 
 def same(one, other):
@@ -134,8 +134,8 @@ def test_meaning_orders_neighbours(encoder):
 def test_provenance_names_everything(encoder):
     provenance = encoder.provenance
     stored = json.loads(provenance.to_json())
-    assert stored["code"] == "slots/1"
-    assert stored["slots"] == encoder._slots_digest.hex()
+    assert stored["code"] == "slots/2"
+    assert stored["slots"] == encoder._artifact.digest.hex()
     assert stored["model"]["model_id"] == "sentence-transformers/all-MiniLM-L6-v2"
     assert stored["model"]["kernel"] == kernel_digest().hex()
     assert stored["model"]["version"] == kernel_version()
@@ -146,7 +146,7 @@ def test_provenance_names_everything(encoder):
 
 def test_provenance_differences(encoder):
     now = encoder.provenance
-    older = replace(now, code="slots/0", model=replace(now.model, version=0, weights="00", kernel="11"))
+    older = replace(now, code="slots/1", model=replace(now.model, version=0, weights="00", kernel="11"))
     assert now.differences(older.to_json()) == ["code", "model.version", "model.weights"]
     assert older.digest != now.digest
 

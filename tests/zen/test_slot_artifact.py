@@ -5,6 +5,7 @@ import pytest
 from blake3 import blake3
 from safetensors.numpy import load_file, save_file
 
+from zenso.bitdelta.slots import check_projection
 from zenso.errors import IntegrityError, ModelError
 from zenso.models import CATALOGUE
 from zenso.zen import slot_artifact
@@ -13,7 +14,7 @@ from zenso.zen.slot_artifact import DATA, load_slot_artifact
 MODEL = "all-MiniLM-L6-v2"
 FILE = f"{MODEL}.safetensors"
 # Another file gives every embedding other bits: stored codes would have to be made again.
-DIGEST = "6b2616d927f8c5d9bc0c7e386611eead6cd342adf03db409a185204178b1e63b"
+DIGEST = "b939d63a21e7d23d907fcae13e5f38be1cd59114a1fa38e3f399ef9fa36f49f0"
 
 
 @pytest.fixture
@@ -29,24 +30,17 @@ def test_shipped_artifact():
     artifact = load_slot_artifact(MODEL)
     assert artifact.digest == blake3((DATA / FILE).read_bytes()).digest()
     assert artifact.digest.hex() == DIGEST
-    assert (artifact.cells.shape, artifact.cells.dtype) == ((19, 384), np.int16)
+    assert (artifact.projection.shape, artifact.projection.dtype) == ((128, 384), np.int16)
     assert (artifact.token_weights.shape, artifact.token_weights.dtype) == ((30522,), np.int32)
     assert artifact.token_weights.min() >= 1
     assert artifact.token_weights.max() <= 255
 
 
-def test_cells_are_distinct_directions():
-    cells = load_slot_artifact(MODEL).cells.astype(np.int64)
-    lengths = np.sqrt((cells**2).sum(axis=1))
-    assert np.abs(lengths - 32767).max() < np.sqrt(384) / 2  # half a unit a coordinate
-    products = cells @ cells.T
-    assert (products.argmax(axis=1) == np.arange(19)).all()
-    assert products[~np.eye(19, dtype=bool)].max() < 0.9 * 32767**2
-
-
-def test_a_256_token_query_cannot_overflow_the_kernel():
-    weights = load_slot_artifact(MODEL).token_weights
-    assert 256 * int(weights.max()) < 2**16
+def test_rows_of_the_projection_are_orthogonal_and_as_long_as_codes_allow():
+    artifact = load_slot_artifact(MODEL)
+    check_projection(artifact.projection)
+    products = artifact.projection.astype(np.int64) @ artifact.projection.T.astype(np.int64)
+    assert np.abs(products - 16384**2 * np.eye(128)).max() < 16384 * 20  # half a unit a coordinate, 384 of them
 
 
 def test_common_words_weigh_less_than_rare_ones(encoder):
@@ -83,7 +77,7 @@ def test_file_that_is_something_else(data):
         load_slot_artifact(MODEL)
 
 
-@pytest.mark.parametrize("missing", ["cells", "token_weights"])
+@pytest.mark.parametrize("missing", ["projection", "frequencies", "documents"])
 def test_tensor_is_missing(data, missing):
     tensors = load_file(data / FILE)
     del tensors[missing]
@@ -95,12 +89,16 @@ def test_tensor_is_missing(data, missing):
 @pytest.mark.parametrize(
     ("name", "tensor"),
     [
-        ("cells", np.zeros((18, 384), np.int16)),
-        ("cells", np.zeros((19, 384), np.float32)),
-        ("cells", np.zeros(19, np.int16)),
-        ("token_weights", np.ones(30522, np.int32)),
-        ("token_weights", np.ones((2, 15261), np.uint8)),
-        ("token_weights", np.zeros(30522, np.uint8)),
+        ("projection", np.zeros((127, 384), np.int16)),
+        ("projection", np.zeros((128, 384), np.float32)),
+        ("projection", np.zeros(128, np.int16)),
+        ("frequencies", np.ones(30522, np.int64)),
+        ("frequencies", np.ones((2, 15261), np.int32)),
+        ("frequencies", np.full(30522, -1, np.int32)),
+        ("frequencies", np.full(30522, 10**6, np.int32)),
+        ("documents", np.zeros(1, np.int32)),
+        ("documents", np.full(2, 10**6, np.int32)),
+        ("documents", np.full(1, 10**6, np.int64)),
     ],
 )
 def test_tensor_of_another_kind(data, name, tensor):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from zenso.bitdelta.frame_format import HEADER_BYTES
+from zenso.bitdelta.format import HEADER_BYTES
 from zenso.bitdelta.trellis import DATA, MAX_ENTRY, MAX_PASS_WEIGHT, TABLE_UNIT_BITS, TABLES
 from zenso.bitdelta.visits import ROTATION_BITS, UNIT_BITS, VisitPlan, mixing, spread
 from zenso.errors import InputError, IntegrityError, ModelError, StorageError

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zenso.bitdelta.codebook import FrameCodebook
+from zenso.bitdelta.format import HEADER_BYTES
 from zenso.bitdelta.frame_format import (
     CORRECTION_LEAST,
     CORRECTION_ONE,
     FRAME_FIRST_BYTE,
     GAINS,
-    HEADER_BYTES,
     MANTISSAS,
     check_headers,
 )
@@ -131,7 +131,7 @@ def decode(codes: Codes, codebook: FrameCodebook) -> NDArray[np.float32]:
     return out
 
 
-def prefix(codes: Codes, size: int, codebook: FrameCodebook) -> Codes:
+def prefix_frames(codes: Codes, size: int, codebook: FrameCodebook) -> Codes:
     """Cut codes to a shorter size, and correct their scale for what the shorter ones say.
 
     The bits are those that encoding to the shorter size gives. A code that is only cut is valid too; its scale is then
@@ -203,28 +203,40 @@ class FrameQuery:
         return cls(codebook, factors, codebook.bases.astype(np.int64) @ wide)
 
 
-def score_frames(query: FrameQuery, codes: Codes, *, threads: int = 1) -> Int64:
+def score_frames(
+    query: FrameQuery, codes: Codes, rows: NDArray[np.integer] | None = None, *, threads: int = 1
+) -> Int64:
     """Multiply a query with what codes say, in integers: about the dot product of the int16 vectors.
 
     Parameters
     ----------
     codes : uint8, shape (n, size)
+    rows : integers, shape (m,), optional
+        Which codes to score; all by default.
     threads : int
         Threads that share the rows; the scores do not depend on it.
 
     Returns
     -------
-    int64, shape (n,)
+    int64, shape (m,)
 
     Raises
     ------
     InputError
-        The codes have another type or shape, or a size that the codebook does not make.
+        The codes have another type or shape, or a size that the codebook does not make, or there is no such row.
     IntegrityError
         A code is of another family or version, or names a base row or gain that there is not.
     """
-    codes = _checked(codes, query.codebook)
     book = query.codebook
+    codes = _checked(codes, book)
+    if rows is not None:
+        if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+            message = f"rows must be integers of shape (m,), not {rows.dtype} {rows.shape}"
+            raise InputError(message)
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(codes):
+            message = f"rows lie within {rows.min()} to {rows.max()}, but there are {len(codes)} codes"
+            raise InputError(message)
+        codes = codes[rows]
     byte_counts = np.diff(book.sizes, prepend=HEADER_BYTES)
     byte_tables = np.repeat(book.tables.astype(np.int64), byte_counts)
     out = np.empty(len(codes), np.int64)

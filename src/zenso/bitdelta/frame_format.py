@@ -15,9 +15,9 @@ byte   bits  meaning
 import numpy as np
 from numpy.typing import NDArray
 
+from zenso.bitdelta.format import HEADER_BYTES
 from zenso.errors import InputError, IntegrityError
 
-HEADER_BYTES = 4
 FRAME_FAMILY = 2
 FRAME_VERSION = 1
 FRAME_FIRST_BYTE = FRAME_FAMILY << 4 | FRAME_VERSION

@@ -76,3 +76,15 @@ def rotate(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     rotated: NDArray[np.int64] = _rotate(np.ascontiguousarray(rows, np.int64), PALEY, FLIPS)
     return rotated
+
+
+def rotate_back(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Apply the transposed rotation: ``rotate_back(rotate(x))`` is 384 x.
+
+    Parameters
+    ----------
+    rows : int64, shape (n, 384)
+        Magnitudes below 2^54.
+    """
+    turned: NDArray[np.int64] = _rotate(np.ascontiguousarray(rows, np.int64), PALEY.T.copy(), np.ones_like(FLIPS))
+    return turned * FLIPS

@@ -1,8 +1,12 @@
 """Score codes against a query in integers: bit planes, exclusive or, population count.
 
-A query's slots are rotated as the documents' were, and each is cut to odd multiples of a step: with 4 planes the
-multiples are -15, -13, ..., 15 = sum of +-2^p. A plane times a sign vector is 384 - 2 * popcount(plane xor signs).
-Slots in which the query has no token cost nothing. Scores are int64: the same for any number of threads.
+A query's score for a document estimates the weighted sum over its tokens of the largest cosine with a token of the
+document (late interaction, MaxSim): what slot 0 says about a token, plus the largest that a group says. So there are
+scores of different cost from the same code: slot 0 alone (``scan``, 48 bytes), the first 12 or 27 groups, or all 57.
+
+Query vectors are cut to odd multiples of a step: with 4 planes the multiples are -15, -13, ..., 15 = sum of +-2^p.
+A plane times a sign vector of width d is d - 2 * popcount(plane xor signs). Scores are int64: the same for any number
+of threads.
 """
 
 from dataclasses import dataclass
@@ -13,66 +17,83 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from zenso.bitdelta.format import CODE_BYTES, HEADER_BYTES, SLOT_BYTES, SLOT_WIDTH, SLOTS
+from zenso.bitdelta.format import (
+    CODE_LENGTHS,
+    DIMENSIONS,
+    GROUP_BYTES,
+    GROUP_WIDTH,
+    HEADER_BYTES,
+    SLOT_BYTES,
+    SLOT_WIDTH,
+    code_bytes,
+    group_room,
+)
 from zenso.bitdelta.rotation import rotate
+from zenso.bitdelta.slots import BASE_UNIT, check_projection, check_tokens, project
 from zenso.errors import InputError
 
 PLANES = 4
-_WORDS = SLOT_BYTES // 8  # 64-bit words in a slot
-# A step is at most 384 * 2^40 / 16 < 2^45, and 20 slots of 384 multiples of at most 15 steps stay below 2^62.
-_MAX_MAGNITUDE = 1 << 40
-_SIGN_TO_DIRECTION = float(np.sqrt(np.pi / 2))  # a Gaussian coordinate is this much longer than the mean of its size
+_LEVELS = 2**PLANES - 1
+_SLOT_WORDS = SLOT_BYTES // 8  # 64-bit words in slot 0
+_GROUP_WORDS = GROUP_BYTES // 8
+# What a sign of a group counts, by the dimensions scored. A projected coordinate of a document is about 900 (mean of
+# its size, unit 1/16384); 4 takes projected products to the unit of slot 0's, 1/32767^2; and the groups count .75 of
+# that where few stand for the whole text, 1.25 and 2 where more of its tokens have their own (chosen on SQuAD).
+_GROUP_UNIT = {1920: 2700, 3840: 4500, 7680: 7200}
 
 
 @dataclass(frozen=True)
 class SlotQuery:
     """A query cut to bit planes."""
 
-    slots: NDArray[np.int64]  # (active,): which slots the query fills
-    steps: NDArray[np.int64]  # (active,): value of the lowest plane
-    planes: NDArray[np.uint64]  # (active, planes, 6)
-    norm: float  # score of a document whose rotated slots equal the query's, for `similarity`
+    slot_step: int  # value of the lowest plane of the weighted sum of its tokens
+    slot_planes: NDArray[np.uint64]  # (planes, 6)
+    token_steps: NDArray[np.int64]  # (tokens,): value of the lowest plane of a token, times its weight
+    token_planes: NDArray[np.uint64]  # (tokens, planes, 2)
+    weight: int  # sum of all weights, for ``similarity``
 
     def similarity(self, scores: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Estimate the weighted mean cosine of the query's directions with a document's slots, -1 to 1."""
-        return np.clip(scores * (_SIGN_TO_DIRECTION / self.norm), -1.0, 1.0)
+        """Estimate the weighted mean cosine of the query's tokens with their best matches, -1 to 1."""
+        return np.clip(scores / (self.weight * 32767.0 * 32767.0), -1.0, 1.0)
 
 
-def prepare_query(slots: NDArray[np.integer], weight: int) -> SlotQuery:
-    """Rotate a query and cut it to bit planes.
+def _planes(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Cut rows (n, d) to steps (n,) and bit planes (n, planes, d / 64)."""
+    steps = np.maximum(1, -(-np.abs(rows).max(axis=1, keepdims=True) // (_LEVELS + 1)))
+    index = np.clip((rows // steps + (_LEVELS + 1)) >> 1, 0, _LEVELS)  # odd multiple 2 * index - levels
+    bits = (index[:, None, :] >> np.arange(PLANES)[None, :, None]) & 1
+    return steps[:, 0], np.packbits(bits.astype(np.uint8), axis=2, bitorder="little").view(np.uint64)
+
+
+def prepare_query(tokens: NDArray[np.int16], weights: NDArray[np.integer], projection: NDArray[np.int16]) -> SlotQuery:
+    """Project a query's tokens and cut them to bit planes.
 
     Parameters
     ----------
-    slots : integers, shape (20, 384)
-        Sums of token directions (scale 32767 times weight), at most 2^40.
-    weight : int
-        Sum of the weights of all directions that went into the slots.
+    tokens : int16, shape (m, 384)
+        Token directions, scale 32767.
+    weights : integers, shape (m,)
+        0 to 255; a token of weight 0 is left out.
+    projection : int16, shape (128, 384)
+        The one that the documents were encoded with.
 
     Raises
     ------
     InputError
-        The shape is another, all slots are zero, or a magnitude is above 2^40.
+        A shape or type is another, a number is out of its range, or no token has any weight.
     """
-    if slots.shape != (SLOTS, SLOT_WIDTH) or not np.issubdtype(slots.dtype, np.integer):
-        message = f"query slots must be integers of shape ({SLOTS}, {SLOT_WIDTH}), not {slots.dtype} {slots.shape}"
+    check_projection(projection)
+    check_tokens(tokens, weights)
+    heard = np.flatnonzero(weights)
+    if not len(heard):
+        message = "no token of the query has any weight: there is nothing to compare"
         raise InputError(message)
-    peak = max(-int(slots.min()), int(slots.max()))
-    if peak > _MAX_MAGNITUDE:
-        message = f"query slots hold a magnitude of {peak}; at most 2^40 can be scored exactly"
-        raise InputError(message)
-    active = np.flatnonzero(np.any(slots != 0, axis=1))
-    if not len(active) or weight < 1:
-        message = "the query's slots are all zero: there is nothing to compare"
-        raise InputError(message)
-    rotated = rotate(slots[active].astype(np.int64))
-    levels = (1 << PLANES) - 1
-    peaks = np.abs(rotated).max(axis=1, keepdims=True)
-    steps = np.maximum(1, -(-peaks // (levels + 1)))
-    index = np.clip((rotated // steps + (levels + 1)) >> 1, 0, levels)  # odd multiple 2 * index - levels
-    bits = (index[:, None, :] >> np.arange(PLANES)[None, :, None]) & 1
-    planes = np.packbits(bits.astype(np.uint8), axis=2, bitorder="little").view(np.uint64)
-    norm = float(weight) * 32767.0 * SLOT_WIDTH
-    return SlotQuery(active.astype(np.int64), steps[:, 0].astype(np.int64), planes, norm)
+    tokens, heavy = tokens[heard], weights[heard].astype(np.int64)
+    # At most 256 * 255 * 32767 < 2^31 for a text of 256 tokens, 384 times that after the rotation.
+    slot_steps, slot_planes = _planes(rotate(heavy[None] @ tokens.astype(np.int64)))
+    projected = project(np.ascontiguousarray(tokens), np.zeros(SLOT_WIDTH, np.int16), np.ascontiguousarray(projection))
+    steps, planes = _planes(projected.astype(np.int64))
+    return SlotQuery(int(slot_steps[0]), slot_planes[0], steps * heavy, planes, int(heavy.sum()))
 
 
 @intrinsic
@@ -86,50 +107,129 @@ def _popcount(typing_context, value):  # type: ignore[no-untyped-def]  # noqa: A
 @numba.njit(cache=True, nogil=True, boundscheck=False)
 def _score_rows(
     codes: NDArray[np.uint8],
-    slots: NDArray[np.int64],
-    steps: NDArray[np.int64],
-    planes: NDArray[np.uint64],
-    mask: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    slot_step: np.int64,
+    slot_planes: NDArray[np.uint64],
+    token_steps: NDArray[np.int64],
+    token_planes: NDArray[np.uint64],
+    room: int,
     out: NDArray[np.int64],
 ) -> None:
-    for row in range(len(codes)):
-        if len(mask) and not mask[row]:
-            continue
-        words = codes[row, HEADER_BYTES:].view(np.uint64)
-        total = np.int64(0)
-        for a in range(len(slots)):
-            first = slots[a] * _WORDS
-            part = np.int64(0)
-            for p in range(PLANES):
+    """Score the rows given; with room for 0 groups by slot 0 alone. ``token_steps`` hold the groups' unit."""
+    for place in range(len(rows)):
+        code = codes[rows[place]]
+        words = code[HEADER_BYTES:].view(np.uint64)
+        part = np.int64(0)
+        for p in range(PLANES):
+            ones = np.uint64(0)
+            for w in range(_SLOT_WORDS):
+                ones += _popcount(words[w] ^ slot_planes[p, w])
+            part += (SLOT_WIDTH - 2 * np.int64(ones)) << p
+        total = BASE_UNIT * slot_step * part
+        groups = room if code[1] > room else int(code[1])
+        for t in range(len(token_steps) if groups else 0):
+            least = np.uint64(GROUP_WIDTH * _LEVELS)  # the best group differs in the fewest bits, weighted by plane
+            for g in range(groups):
+                first = _SLOT_WORDS + g * _GROUP_WORDS
                 ones = np.uint64(0)
-                for w in range(_WORDS):
-                    ones += _popcount(words[first + w] ^ planes[a, p, w])
-                part += (SLOT_WIDTH - 2 * np.int64(ones)) << p
-            total += steps[a] * part
-        out[row] = total
+                for p in range(PLANES):
+                    differing = np.uint64(0)
+                    for w in range(_GROUP_WORDS):
+                        differing += _popcount(words[first + w] ^ token_planes[t, p, w])
+                    ones += differing << np.uint64(p)
+                least = min(least, ones)
+            total += token_steps[t] * (GROUP_WIDTH * _LEVELS - 2 * np.int64(least))
+        out[place] = total
 
 
 def _check_codes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != CODE_BYTES:
-        message = f"codes must be uint8 of shape (n, {CODE_BYTES}), not {codes.dtype} {codes.shape}"
+    if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] not in CODE_LENGTHS:
+        lengths = " or ".join(map(str, CODE_LENGTHS))
+        message = f"codes must be uint8 of shape (n, {lengths}), not {codes.dtype} {codes.shape}"
         raise InputError(message)
     return np.ascontiguousarray(codes)
 
 
-def score(query: SlotQuery, codes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Score every code.
+def _check_rows(rows: NDArray[np.integer] | None, count: int) -> NDArray[np.int64]:
+    if rows is None:
+        return np.arange(count)
+    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+        message = f"rows must be a list of whole numbers, not {rows.dtype} {rows.shape}"
+        raise InputError(message)
+    if len(rows) and (rows.min() < 0 or rows.max() >= count):
+        message = f"rows lie within {rows.min()} to {rows.max()}, but there are {count} codes"
+        raise InputError(message)
+    return rows.astype(np.int64)
+
+
+def scan(query: SlotQuery, codes: NDArray[np.uint8], rows: NDArray[np.integer] | None = None) -> NDArray[np.int64]:
+    """Score codes by slot 0 alone.
 
     Parameters
     ----------
-    codes : uint8, shape (n, 964)
+    codes : uint8, shape (n, 244), (n, 484) or (n, 964)
+    rows : integers, shape (m,), optional
+        Which codes to score; all by default.
 
     Returns
     -------
-    int64, shape (n,)
+    int64, shape (m,)
+        Comparable with each other, not with ``score``.
+
+    Raises
+    ------
+    InputError
+        A shape or type is another, or there is no such row.
     """
+    return _scored(query, codes, rows, 0, 0)
+
+
+def score(
+    query: SlotQuery,
+    codes: NDArray[np.uint8],
+    rows: NDArray[np.integer] | None = None,
+    *,
+    dimensions: int | None = None,
+) -> NDArray[np.int64]:
+    """Score codes by slot 0 and the best group for each token of the query.
+
+    Parameters
+    ----------
+    codes : uint8, shape (n, 244), (n, 484) or (n, 964)
+    rows : integers, shape (m,), optional
+        Which codes to score; all by default.
+    dimensions : int, optional
+        Read only so many: 1,920, 3,840 or 7,680; all that the codes have by default. The scores are those of
+        ``prefix(codes, dimensions)``.
+
+    Returns
+    -------
+    int64, shape (m,)
+        Comparable with scores of the same dimensions.
+
+    Raises
+    ------
+    InputError
+        A shape or type is another, there is no such row, or the codes have fewer dimensions.
+    """
+    if dimensions is None:
+        dimensions = DIMENSIONS[CODE_LENGTHS.index(_check_codes(codes).shape[1])]
+    length = code_bytes(dimensions)
+    if length > _check_codes(codes).shape[1]:
+        message = f"codes of {codes.shape[1]} bytes have no {dimensions} dimensions"
+        raise InputError(message)
+    return _scored(query, codes, rows, group_room(length), _GROUP_UNIT[dimensions])
+
+
+def _scored(
+    query: SlotQuery, codes: NDArray[np.uint8], rows: NDArray[np.integer] | None, room: int, unit: int
+) -> NDArray[np.int64]:
     codes = _check_codes(codes)
-    out = np.zeros(len(codes), np.int64)
-    _score_rows(codes, query.slots, query.steps, query.planes, np.empty(0, np.bool_), out)
+    chosen = _check_rows(rows, len(codes))
+    out = np.empty(len(chosen), np.int64)
+    _score_rows(
+        codes, chosen, query.slot_step, query.slot_planes, unit * query.token_steps, query.token_planes, room, out
+    )
     return out
 
 
@@ -140,7 +240,7 @@ def top_k(
 
     Parameters
     ----------
-    codes : uint8, shape (n, 964)
+    codes : uint8, shape (n, 244), (n, 484) or (n, 964)
     k : int
         At least 1; fewer are returned when fewer rows are allowed.
     mask : bool, shape (n,), optional
@@ -154,16 +254,13 @@ def top_k(
     if k < 1:
         message = f"k is {k}; ask for at least 1"
         raise InputError(message)
-    codes = _check_codes(codes)
     if mask is not None and mask.shape != (len(codes),):
         message = f"the mask has shape {mask.shape} for {len(codes)} codes"
         raise InputError(message)
-    scores = np.full(len(codes), np.iinfo(np.int64).min, np.int64)
-    _score_rows(codes, query.slots, query.steps, query.planes, np.empty(0, np.bool_) if mask is None else mask, scores)
-    allowed = np.arange(len(codes)) if mask is None else np.flatnonzero(mask)
-    if len(allowed) > k:
-        kept = scores[allowed]
-        threshold = np.partition(kept, len(kept) - k)[len(kept) - k]
-        allowed = allowed[kept >= threshold]
-    order = allowed[np.lexsort((allowed, -scores[allowed]))][:k]
-    return order.astype(np.int64), scores[order]
+    rows = np.arange(len(codes)) if mask is None else np.flatnonzero(mask)
+    scores = score(query, codes, rows)
+    if len(rows) > k:
+        kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+        rows, scores = rows[kept], scores[kept]
+    order = np.lexsort((rows, -scores))[:k]
+    return rows[order].astype(np.int64), scores[order]

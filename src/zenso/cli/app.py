@@ -14,6 +14,7 @@ from zenso.cli.compact import compact
 from zenso.cli.demo import demo
 from zenso.cli.doctor import doctor
 from zenso.cli.embed import embed
+from zenso.cli.exchange import export, import_file
 from zenso.cli.index import index
 from zenso.cli.models import models_app
 from zenso.cli.output import EXIT_ERROR, EXIT_INTERRUPTED
@@ -33,11 +34,12 @@ app = typer.Typer(
 _COMMANDS = (
     *(index, search, rerank, embed),
     *(verify, check, reembed, compact),
-    *(backup, snapshots, restore),
+    *(backup, snapshots, restore, export),
     *(demo, doctor),
 )
 for command in _COMMANDS:
     app.command()(command)
+app.command("import")(import_file)  # a Python function cannot have that name
 app.add_typer(models_app, name="models")
 app.add_typer(codec_app, name="codec")
 

@@ -58,7 +58,8 @@ def snapshots(target: Snapshots, *, as_json: AsJson = False) -> None:
         return
     console = Console()
     table = Table(box=None, pad_edge=False)
-    for name in ("snapshot", "memory", "documents", "size", "model"):
+    table.add_column("snapshot", no_wrap=True)
+    for name in ("memory", "documents", "size", "model"):
         table.add_column(name, justify="right" if name in ("documents", "size") else "left", overflow="fold")
     for snapshot in found:
         size, model = decimal(snapshot.bytes), printable(snapshot.model or "-")

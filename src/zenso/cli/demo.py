@@ -87,7 +87,7 @@ def _warm_up(memory: "Memory") -> None:
 
 def _answer(memory: "Memory", query: str, k: int, *, as_json: bool, indexing: "_Indexing | None" = None) -> None:
     began = time.monotonic()
-    hits = find(memory, query, k)
+    hits, _ = find(memory, query, k)
     seconds = time.monotonic() - began
     documents = len(memory)
     if as_json:

@@ -4,12 +4,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from zenso.cli.output import printable
+
+if TYPE_CHECKING:
+    from zenso.memory import Explanation
 
 _PASSAGE_LINES = 4
 _WORD = re.compile(r"\w+")
@@ -75,6 +78,25 @@ def print_hits(hits: Sequence[ShownHit], query: str) -> None:
             passage.highlight_regex(_starts_with(word), style="bold yellow")
         for line in passage.split("\n"):
             console.print(Text("   ").append_text(line), soft_wrap=True)
+
+
+def print_explanation(explanation: "Explanation", count: int) -> None:
+    """Print each stage of a search on standard output, with the best ``count`` of what it found."""
+    console = Console(highlight=False)
+    for stage in explanation.stages:
+        found = stage.candidates
+        console.print()
+        console.print(
+            Text(f"stage {stage.name}", style="bold").append(
+                f": {stage.considered:,} considered, {len(found):,} left, {1000 * stage.seconds:.1f} ms",
+                style="not bold",
+            ),
+            soft_wrap=True,
+        )
+        for candidate in found[:count]:
+            console.print(Text(f"   {candidate.score:.3f}  {printable(candidate.id)}"), soft_wrap=True)
+        if len(found) > count:
+            console.print(Text(f"   and {len(found) - count:,} more", style="dim"))
 
 
 def _query_words(query: str) -> list[str]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import zenso
-from zenso.cli.hits import ShownHit, print_hits
+from zenso.cli.hits import ShownHit, print_explanation, print_hits
 from zenso.cli.options import DEFAULT_MEMORY, AsJson, HitCount, MemoryPath, Threads
 from zenso.cli.output import handle_errors, note, print_json, printable, require_memory
 from zenso.cli.progress import encoder_loader
 from zenso.errors import InputError
 
 if TYPE_CHECKING:
-    from zenso.memory import Memory
+    from zenso.memory import Explanation, Memory
 
 RERANKED = 50  # hits whose text is read again; a page of them takes a second or two
 
@@ -39,6 +39,9 @@ def search(
         bool,
         typer.Option("--rerank/--no-rerank", help="Order the best hits anew by reading their texts with the query."),
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what each stage of the search looked at and found.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search a memory by meaning."""
@@ -46,29 +49,39 @@ def search(
     require_memory(memory)
     began = time.monotonic()
     with zenso.Memory.open(memory, encoder=encoder_loader(threads)) as opened:
-        hits = find(opened, query, k, condition, rerank=rerank)
+        hits, explanation = find(opened, query, k, condition, rerank=rerank, explain=explain)
         documents = len(opened)
     seconds = time.monotonic() - began
     if as_json:
-        print_json(answer(query, hits, documents, seconds))
+        explained = {"explanation": explanation} if explain else {}
+        print_json(answer(query, hits, documents, seconds) | explained)
         return
     print_hits(hits, query)
+    if explanation:
+        print_explanation(explanation, k)
     if not hits:
         filtered = " that the filter leaves" if condition and documents else ""
         note(f"nothing found: {memory} holds {documents if not filtered else 'no'} chunks{filtered}")
 
 
 def find(
-    memory: "Memory", query: str, k: int, where: dict[str, Any] | None = None, *, rerank: bool = False
-) -> list[ShownHit]:
-    """Search, and rerank if asked to; ranks count from 1."""
-    hits = memory.search(query, max(k, RERANKED) if rerank else k, where=where)
+    memory: "Memory",
+    query: str,
+    k: int,
+    where: dict[str, Any] | None = None,
+    *,
+    rerank: bool = False,
+    explain: bool = False,
+) -> "tuple[list[ShownHit], Explanation | None]":
+    """Search, and rerank if asked to; ranks count from 1. Also return how the search came to its hits, if asked to."""
+    hits = memory.search(query, max(k, RERANKED) if rerank else k, where=where, explain=explain)
     if rerank and hits:
         best = zenso.ZenReranker(encoder=memory.encoder).rerank(query, hits, top_n=k)
         scored = [(result.score, hits[result.index]) for result in best]
     else:
         scored = [(hit.score, hit) for hit in hits]
-    return [ShownHit(rank, score, hit.id, hit.text, hit.metadata) for rank, (score, hit) in enumerate(scored, start=1)]
+    shown = [ShownHit(rank, score, hit.id, hit.text, hit.metadata) for rank, (score, hit) in enumerate(scored, start=1)]
+    return shown, hits.explanation
 
 
 def answer(query: str, hits: list[ShownHit], documents: int, seconds: float) -> dict[str, Any]:

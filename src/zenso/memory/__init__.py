@@ -6,26 +6,34 @@ checked, memory-mapped segment files that can be rebuilt from it at any time.
 
 from zenso.memory.check import CheckReport, Finding, check_memory
 from zenso.memory.compact import CompactReport
-from zenso.memory.documents import Document, Hit, SourceUpdate, UnknownIdError
+from zenso.memory.documents import Document, Hit, Hits, SourceUpdate, UnknownIdError
+from zenso.memory.exchange import ImportReport
 from zenso.memory.memory import Memory, MemoryInfo
 from zenso.memory.metadata import Metadata, MetadataValue
 from zenso.memory.restore import restore
 from zenso.memory.snapshots import Snapshot, list_snapshots
+from zenso.memory.stages import Candidate, Explanation, SearchSettings, Stage
 from zenso.memory.store import Source
 
 __all__ = [
+    "Candidate",
     "CheckReport",
     "CompactReport",
     "Document",
+    "Explanation",
     "Finding",
     "Hit",
+    "Hits",
+    "ImportReport",
     "Memory",
     "MemoryInfo",
     "Metadata",
     "MetadataValue",
+    "SearchSettings",
     "Snapshot",
     "Source",
     "SourceUpdate",
+    "Stage",
     "UnknownIdError",
     "check_memory",
     "list_snapshots",

@@ -1,12 +1,12 @@
 """Check a memory without its model, and rebuild what can be rebuilt.
 
 Looked at, in this order: the database file (SQLite's own check), the schema, what each document consists of, rows that
-belong to none, the full-text index, and the segment files against the database. `verify.py` complements it: with the
-model it finds embeddings that are sound but not what their texts give.
+belong to none, the frequencies of tokens, the full-text index, and the segment files against the database. `verify.py`
+complements it: with the model it finds embeddings that are sound but not what their texts give.
 
-Repair never deletes a document. It rebuilds indexes, triggers, fields, the full-text index and segments, deletes rows
-that belong to no document, and takes corrupted embeddings away from documents whose text is intact, which marks them
-for ``reembed``.
+Repair never deletes a document. It rebuilds indexes, triggers, fields, frequencies, the full-text index and segments,
+deletes rows that belong to no document, and takes corrupted embeddings away from documents whose text is intact, which
+marks them for ``reembed``.
 """
 
 import sqlite3
@@ -31,6 +31,14 @@ OnProgress = Callable[[int, int], None]
 _PAGE = 500
 _MOST_MESSAGES = 100  # of SQLite's check
 _ORPHANS = ("texts", "embeddings", "fields", "next_embeddings")
+
+_FREQUENCIES = """SELECT value, count(*)
+    FROM embeddings, json_each(CASE WHEN json_valid(token_set) THEN token_set ELSE '[]' END)
+    WHERE json_each.type = 'integer' GROUP BY value"""
+_COUNT_EMBEDDINGS = "UPDATE state SET embeddings = (SELECT count(*) FROM embeddings)"
+_WRONG_FREQUENCIES = f"""SELECT EXISTS ({_FREQUENCIES} EXCEPT SELECT token, documents FROM frequencies)
+    OR EXISTS (SELECT token, documents FROM frequencies WHERE documents EXCEPT {_FREQUENCIES})
+    OR (SELECT embeddings FROM state) != (SELECT count(*) FROM embeddings)"""  # noqa: S608 - our constants
 
 _RESTORE = "restore a snapshot with: zenso restore SNAPSHOT {folder} --force"
 _REPAIR = "run: zenso check {folder} --repair"
@@ -124,6 +132,7 @@ class _Check:
                 if self._check_file(connection) and self._check_schema(connection):
                     self._check_rows(connection)
                     self._check_belonging(connection)
+                    self._check_frequencies(connection)
                     self._check_full_text(connection)
                     self._check_segments(connection)
         except IntegrityError as error:
@@ -146,6 +155,9 @@ class _Check:
         for seq in (*self._faulty[RowFault.CORRUPTED_VECTOR], *self._faulty[RowFault.CORRUPTED_CODE]):
             if seq not in self._text_faulty:
                 connection.execute("DELETE FROM embeddings WHERE seq = ?", (seq,))
+        connection.execute(_COUNT_EMBEDDINGS)
+        connection.execute("DELETE FROM frequencies")
+        connection.execute(f"INSERT INTO frequencies {_FREQUENCIES}")
         for table in self._full_text_differs:
             connection.execute(f'INSERT INTO "{table}" ("{table}") VALUES (\'rebuild\')')  # noqa: S608
         store.begin_change(connection)
@@ -229,6 +241,10 @@ class _Check:
         if count:
             self._find("wrong removals", f"{count} documents are listed as removed", _REPAIR)
 
+    def _check_frequencies(self, connection: sqlite3.Connection) -> None:
+        if connection.execute(_WRONG_FREQUENCIES).fetchone()[0]:
+            self._find("wrong frequencies", "the counts of tokens are not those of the embeddings", _REPAIR)
+
     def _check_full_text(self, connection: sqlite3.Connection) -> None:
         """Ask SQLite whether each full-text index holds what its table holds, which it answers to writers only."""
         tables = schema.full_text_tables(connection)
@@ -263,7 +279,7 @@ class _Check:
     def _compare(self, segment: Segment, connection: sqlite3.Connection) -> str:
         """Say how a segment differs from the database; empty if it does not."""
         try:
-            seqs, codes = map_segment(self._folder / FOLDER_NAME, segment)
+            seqs, codes, _ = map_segment(self._folder / FOLDER_NAME, segment)
         except FileNotFoundError:
             return "the file is missing"
         except (IntegrityError, OSError) as error:

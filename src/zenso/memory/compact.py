@@ -33,6 +33,8 @@ def compact(database: Database) -> CompactReport:
             """DELETE FROM provenance WHERE id NOT IN
             (SELECT provenance FROM documents UNION SELECT provenance FROM next_embeddings)"""
         )
+        connection.execute("DELETE FROM frequencies WHERE documents = 0")
+        connection.execute("INSERT INTO words (words) VALUES ('optimize')")
     upkeep.tidy(database, (), closing=True)
     database.vacuum()
     return CompactReport(before, _bytes(database.folder))

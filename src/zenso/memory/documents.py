@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from zenso.errors import InputError
 from zenso.memory.metadata import Metadata, check_metadata, storable
+
+if TYPE_CHECKING:
+    from zenso.memory.stages import Explanation
 
 MAX_ID_CHARACTERS = 512
 
@@ -27,12 +31,24 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result; ``score`` is the similarity to the query, about -1 to 1, higher is nearer."""
+    """One search result.
+
+    ``score`` is what results are ordered by: in hybrid search the points of both rankings, as a share of those of a
+    document that is first in both, 0 to 1; otherwise the similarity. ``similarity`` is that of its embedding to the
+    query, about -1 to 1.
+    """
 
     id: str
     score: float
     text: str
     metadata: Metadata
+    similarity: float
+
+
+class Hits(list[Hit]):
+    """Search results, best first; ``explanation`` says how they were found, if that was asked for."""
+
+    explanation: "Explanation | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zenso.bitdelta import CODE_BYTES, SlotQuery, top_k
+from zenso.bitdelta import CODE_BYTES, SlotQuery, score
+from zenso.bitdelta.table import CodeTable, column
 from zenso.errors import IntegrityError
 from zenso.memory import store
 from zenso.memory.segments import FOLDER_NAME, Segment, map_segment
@@ -30,10 +32,11 @@ _NO_CODES = np.empty((0, CODE_BYTES), np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows (n,) in ascending order, their codes (n, 964), which of them are alive (n,), and the segment if any."""
+    """Rows (n,) in ascending order, their codes (n, 964) and column, which are alive (n,), and the segment if any."""
 
     seqs: "NDArray[np.int64]"
     codes: "NDArray[np.uint8]"
+    column: "NDArray[np.uint64]"
     live: "NDArray[np.bool_]"
     segment: Segment | None = None
 
@@ -54,16 +57,16 @@ class Part:
         live[dead] = False
         return replace(self, live=live)
 
-    def mask(self, allowed: "NDArray[np.int64] | None") -> "NDArray[np.bool_] | None":
-        """Return the rows to score, (n,), or None if that is all of them."""
+    def mask(self, allowed: "NDArray[np.int64] | None") -> "NDArray[np.bool_]":
+        """Return which rows may be found, (n,)."""
         if allowed is None:
-            return None if self.live.all() else self.live
+            return self.live
         chosen = np.zeros(len(self.seqs), np.bool_)
         chosen[self.find(allowed)] = True
         return chosen & self.live
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """The matrix as of one generation: a part for each segment, then the tail.
 
@@ -76,23 +79,48 @@ class View:
     damaged: frozenset[Segment] = frozenset()
     epoch: int = -1
 
-    def top_k(self, query: SlotQuery, k: int, allowed: "NDArray[np.int64] | None") -> list[tuple[int, int]]:
-        """Return the best (seq, integer score), best first, equal scores by lower seq.
+    @cached_property
+    def table(self) -> CodeTable:
+        """All parts as one: its rows are counted through the parts in order."""
+        return CodeTable([part.codes for part in self.parts], [part.column for part in self.parts])
 
-        ``allowed`` are the rows a filter left, ascending, or None for all.
+    @cached_property
+    def _live(self) -> "NDArray[np.bool_] | None":
+        live = self._join([part.live for part in self.parts])
+        return None if live.all() else live
+
+    def mask(self, allowed: "NDArray[np.int64] | None") -> "NDArray[np.bool_] | None":
+        """Return which rows of the table may be found, (rows,), or None if that is all of them.
+
+        ``allowed`` are the seqs a filter left, ascending, or None for all.
         """
-        seqs: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-        scores: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        return self._live if allowed is None else self._join([part.mask(allowed) for part in self.parts])
+
+    def seqs_at(self, rows: "NDArray[np.int64]") -> "NDArray[np.int64]":
+        """Return the seqs of rows of the table, which are given in ascending order: (n,)."""
+        ends = np.cumsum([len(part.seqs) for part in self.parts])
+        cuts = [0, *np.searchsorted(rows, ends)]
+        seqs = [
+            part.seqs[rows[first:last] - (end - len(part.seqs))]
+            for part, first, last, end in zip(self.parts, cuts[:-1], cuts[1:], ends, strict=True)
+            if first < last
+        ]
+        return np.concatenate(seqs) if seqs else np.empty(0, np.int64)
+
+    @staticmethod
+    def _join(masks: "Sequence[NDArray[np.bool_]]") -> "NDArray[np.bool_]":
+        return np.concatenate(masks) if masks else np.empty(0, np.bool_)
+
+    def scores(self, query: SlotQuery, seqs: Sequence[int]) -> dict[int, int]:
+        """Return the integer scores of some rows (seq), those that are alive."""
+        wanted = np.array(sorted(seqs), np.int64)
+        found: dict[int, int] = {}
         for part in self.parts:
-            mask = part.mask(allowed)
-            if not len(part.seqs) or (mask is not None and not mask.any()):
-                continue
-            rows, found = top_k(query, part.codes, min(k, len(part.seqs)), mask)
-            seqs.append(part.seqs[rows])
-            scores.append(found)
-        every_seq, every_score = np.concatenate(seqs), np.concatenate(scores)
-        best = np.lexsort((every_seq, -every_score))[:k]
-        return [(int(every_seq[i]), int(every_score[i])) for i in best]
+            places = part.find(wanted)
+            places = places[part.live[places]]
+            if len(places):
+                found |= zip(part.seqs[places].tolist(), score(query, part.codes, places).tolist(), strict=True)
+        return found
 
 
 _EMPTY = View(-1, ())
@@ -152,7 +180,7 @@ def _advance(view: View, connection: sqlite3.Connection, generation: int, folder
         part = _mapped(segment, connection, folder)
         if part is None:
             damaged.add(segment)
-            part = _part(*store.codes(connection, segment.first_seq, segment.last_seq), segment)
+            part = _stored(*store.codes(connection, segment.first_seq, segment.last_seq), segment)
         parts.append(part)
     return View(generation, (*parts, _tail(view, connection, removed, _covered(parts))), frozenset(damaged), view.epoch)
 
@@ -160,25 +188,26 @@ def _advance(view: View, connection: sqlite3.Connection, generation: int, folder
 def _mapped(segment: Segment, connection: sqlite3.Connection, folder: Path) -> Part | None:
     """Return a segment from its file, or None if the file is missing or cannot be trusted."""
     try:
-        part = _part(*map_segment(folder, segment), segment)
+        seqs, codes, of_codes = map_segment(folder, segment)
     except FileNotFoundError:
         return None
     except (IntegrityError, OSError) as error:
         _log.warning("%s: its rows are read from the database instead", error)
         return None
     dead = "SELECT seq FROM removed WHERE seq BETWEEN ? AND ? ORDER BY seq"
+    part = Part(seqs, codes, of_codes, np.ones(len(seqs), np.bool_), segment)
     return part.without(_seqs(connection, dead, segment.first_seq, segment.last_seq))
 
 
 def _tail(view: View, connection: sqlite3.Connection, removed: "NDArray[np.int64]", covered: int) -> Part:
     """Return the rows after ``covered``, where the segments end: what the last view had of them, and what is new."""
-    old = view.parts[-1].without(removed) if view.parts else _part(np.empty(0, np.int64), _NO_CODES)
+    old = view.parts[-1].without(removed) if view.parts else _stored(np.empty(0, np.int64), _NO_CODES)
     kept = old.live & (old.seqs > covered)
     newest = max(covered, int(old.seqs[-1]) if len(old.seqs) else 0)
     seqs, codes = store.codes(connection, newest + 1, _LAST_SEQ)
     if kept.any():
         seqs, codes = np.concatenate((old.seqs[kept], seqs)), np.concatenate((old.codes[kept], codes))
-    return _part(seqs, codes)
+    return _stored(seqs, codes)
 
 
 def _covered(parts: Sequence[Part]) -> int:
@@ -186,8 +215,9 @@ def _covered(parts: Sequence[Part]) -> int:
     return parts[-1].segment.last_seq if parts and parts[-1].segment else 0
 
 
-def _part(seqs: "NDArray[np.int64]", codes: "NDArray[np.uint8]", segment: Segment | None = None) -> Part:
-    return Part(seqs, codes, np.ones(len(seqs), np.bool_), segment)
+def _stored(seqs: "NDArray[np.int64]", codes: "NDArray[np.uint8]", segment: Segment | None = None) -> Part:
+    """Make a part of rows that came from SQLite."""
+    return Part(seqs, codes, column(codes), np.ones(len(seqs), np.bool_), segment)
 
 
 def _seqs(connection: sqlite3.Connection, query: str, *parameters: int) -> "NDArray[np.int64]":

@@ -19,7 +19,7 @@ from zenso.memory.database import Database
 from zenso.memory.documents import (
     Document,
     Entry,
-    Hit,
+    Hits,
     SourceUpdate,
     UnknownIdError,
     check_id,
@@ -29,15 +29,21 @@ from zenso.memory.documents import (
     source_bytes,
     source_entries,
 )
+from zenso.memory.exchange import ImportReport, export_documents, import_documents
 from zenso.memory.filters import compile_where
 from zenso.memory.matrix import Matrix, registered_segments
 from zenso.memory.migrations import SCHEMA_VERSION
 from zenso.memory.reembed import reembed
+from zenso.memory.search import Question, answer
 from zenso.memory.snapshots import CopyProgress, Snapshot, take_snapshot
+from zenso.memory.stages import SearchSettings
 from zenso.memory.store import Embeddings, Source
 from zenso.memory.upkeep import tidy
+from zenso.memory.words import query_words, telling_words
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from zenso.zen import ZenEncoder
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
@@ -45,6 +51,8 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 # One transaction of ``add`` holds at most this much, so that memory use and the wait for the write lock stay bounded.
 BATCH_DOCUMENTS = 256
 BATCH_CHARACTERS = 16 * 2**20
+
+_DEFAULT_SETTINGS = SearchSettings()
 
 Progress = Callable[[int], None]
 GivenMetadata = Mapping[str, object] | Sequence[Mapping[str, object] | None] | None
@@ -75,7 +83,10 @@ class Memory:
     Insertion order is the order of iteration: a document whose text is replaced counts as new.
     """
 
-    def __init__(self, database: Database, model: str | None, load: "Callable[[], ZenEncoder] | None") -> None:
+    def __init__(
+        self, database: Database, model: str | None, load: "Callable[[], ZenEncoder] | None", settings: SearchSettings
+    ) -> None:
+        self.settings = settings
         self._database = database
         self._model = model
         self._load = load
@@ -93,13 +104,15 @@ class Memory:
         model: str | None = None,
         read_only: bool = False,
         encoder: "ZenEncoder | Callable[[], ZenEncoder] | None" = None,
+        settings: SearchSettings = _DEFAULT_SETTINGS,
     ) -> Self:
         """Open the memory in a folder, made with its parents when missing.
 
         The model is loaded when it is first needed, by adding or searching; without ``model`` it is the one that the
         memory's documents were embedded with. With ``read_only`` nothing is ever
         written; a folder without write permission can be opened either way. ``encoder`` takes the model's place: a
-        loaded one, or a function without arguments that loads it when it is needed.
+        loaded one, or a function without arguments that loads it when it is needed. ``settings`` say how much work
+        searches do; they can also be changed later, as ``memory.settings``.
 
         Raises
         ------
@@ -107,7 +120,7 @@ class Memory:
             If the folder cannot be used, holds something else, or was made by a newer version.
         """
         load = encoder if encoder is None or callable(encoder) else lambda: encoder
-        return cls(Database(Path(path), read_only=read_only), model, load)
+        return cls(Database(Path(path), read_only=read_only), model, load, settings)
 
     def close(self) -> None:
         """Close the memory; closing it again does nothing."""
@@ -306,6 +319,56 @@ class Memory:
         with self._database.read() as connection:
             return take_snapshot(connection, self.path.name, Path(target), on_progress)
 
+    def export_to(
+        self, path: str | Path, *, embeddings: bool = False, on_progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Write every document to a file and return their number; a file of that name is replaced when all is written.
+
+        Parameters
+        ----------
+        path
+            Its ending says the format: ``.jsonl`` or ``.jsonl.gz``, ``.parquet`` (needs ``zenso[parquet]``), ``.npz``.
+        embeddings
+            Write vectors and codes too, so that an import need not embed the texts; ``.npz`` always has them.
+        on_progress
+            Called with the number of documents done and their total.
+
+        Raises
+        ------
+        InputError
+            The format is unknown, or cannot hold a document.
+        StorageError
+            If the disk refuses; then nothing is left behind.
+        """
+        return export_documents(self._database, Path(path), embeddings=embeddings, on_progress=on_progress)
+
+    def import_from(self, path: str | Path, *, on_progress: Callable[[int, int], None] | None = None) -> ImportReport:
+        """Add the documents of a file, each replacing one of the same id, and say how many there were.
+
+        Texts that are stored under their id already are not embedded again, nor those that come with an embedding of
+        the same provenance whose hashes hold. So it may be run again, also after it was interrupted.
+
+        Parameters
+        ----------
+        path
+            A file as ``export_to`` writes it, or one of another program: only ``text`` is needed.
+        on_progress
+            Called with the number of documents done and their total.
+
+        Raises
+        ------
+        InputError
+            Naming the line or row that cannot be read. Documents of batches before it stay.
+        ModelError, StorageError
+            As ``add``.
+        """
+
+        def put(batch: list[Entry], given: Embeddings) -> int:
+            return self._put(batch, None, given=given)
+
+        self._database.require_writable()
+        return import_documents(self._database, self.encoder, put, Path(path), on_progress)
+
     def compact(self) -> CompactReport:
         """Give back the disk space of what was deleted or replaced.
 
@@ -320,8 +383,20 @@ class Memory:
 
     # --- reading ------------------------------------------------------------------------------------------------
 
-    def search(self, query: str, k: int = 5, *, where: Mapping[str, object] | None = None) -> list[Hit]:
-        """Return the ``k`` documents nearest to a query, best first; equal scores by insertion order.
+    def search(
+        self,
+        query: str,
+        k: int = 5,
+        *,
+        where: Mapping[str, object] | None = None,
+        hybrid: bool = True,
+        explain: bool = False,
+    ) -> Hits:
+        """Return the ``k`` documents that answer a query best, best first; equal scores by id.
+
+        Hybrid search ranks by the similarity of embeddings and by the words of the query (BM25), and fuses the two
+        rankings; with ``hybrid=False`` similarity alone decides. Large memories are searched in stages, coarse to fine
+        (``settings``); with ``explain`` the ``explanation`` of the hits tells what each stage found.
 
         ``where`` leaves only documents whose metadata it matches: ``{"lang": "en", "year": {"$gte": 2020}}``, with
         ``$eq $ne $gt $gte $lt $lte $in $nin $exists`` on fields and ``$and $or $not`` on filters.
@@ -339,23 +414,20 @@ class Memory:
         condition = compile_where(where) if where is not None else None
         with self._database.read() as connection:
             if store.stored_provenance(connection) is None:
-                return []  # nothing to search, so no model to load
+                return Hits()  # nothing to search, so no model to load
         encoder = self.encoder
-        prepared = encoder.encode_query(checked).prepare()
+        with self._database.read() as connection:
+            store.check_provenance(connection, encoder.provenance, self.path)
+        query_codes = encoder.encode_query(checked, self._frequencies).prepare()
+        words = self._telling_words(checked) if hybrid else None
+        question = Question(query_codes, words, k, condition)
         while True:
             with self._database.read() as connection:
                 view = self._matrix.view(connection)
                 if view is None:
                     continue  # another thread saw a newer state
                 store.check_provenance(connection, encoder.provenance, self.path)
-                allowed = store.matching(connection, condition) if condition else None
-                best = view.top_k(prepared, k, allowed)
-                found = [store.document_at(connection, seq) for seq, _ in best]
-            scores = prepared.similarity(np.array([score for _, score in best], np.int64))
-            return [
-                Hit(document.id, float(score), document.text, document.metadata)
-                for document, score in zip(found, scores, strict=True)
-            ]
+                return answer(connection, view, question, self.settings, explain=explain)
 
     def get(self, id: str) -> Document | None:  # noqa: A002 - the word of every store's interface
         """Return a document, or None if there is none of that id."""
@@ -418,6 +490,22 @@ class Memory:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
+    def _frequencies(self, tokens: "NDArray[np.int32]") -> "tuple[int, NDArray[np.int64]]":
+        """Return the number of documents and how many hold each token."""
+        with self._database.read() as connection:
+            return store.frequencies(connection, tokens)
+
+    def _telling_words(self, query: str) -> list[str]:
+        """Return the words of a query that are not in too many documents, judged by the rarest token of each."""
+        words = query_words(query)
+        pieces = [
+            encoding.ids for encoding in self.encoder.splitting_tokenizer.encode_batch(words, add_special_tokens=False)
+        ]
+        ends = np.cumsum([len(ids) for ids in pieces])
+        documents, counts = self._frequencies(np.array([i for ids in pieces for i in ids], np.int32))
+        held = [int(part.min(initial=documents)) for part in np.split(counts, ends)[: len(words)]]
+        return telling_words(words, held, documents)
+
     def _stored_model(self) -> str | None:
         """Return the id of the model that the documents were embedded with, or None while there are none."""
         with self._database.read() as connection:
@@ -425,26 +513,33 @@ class Memory:
         return None if stored is None else str(json.loads(stored)["model"]["model_id"])
 
     def _put(
-        self, batch: list[Entry], on_progress: Progress | None, sources: Mapping[bytes, str] | None = None
-    ) -> None:
+        self,
+        batch: list[Entry],
+        on_progress: Progress | None,
+        sources: Mapping[bytes, str] | None = None,
+        given: Embeddings | None = None,
+    ) -> int:
         """Embed what is new in a batch, outside of any transaction, then store the batch in one.
 
-        ``sources`` are those that the batch replaces as a whole, with their fingerprints.
+        ``sources`` are those that the batch replaces as a whole, with their fingerprints; ``given`` are embeddings that
+        need not be made. Returns how many texts were embedded.
         """
         self._database.require_writable()
         encoder = self.encoder
         with self._database.read() as connection:
             store.check_provenance(connection, encoder.provenance, self.path)
             known = store.known_embeddings(connection, batch)
-        embeddings = known | _embed(encoder, batch, known, on_progress)
+        known = {**(given or {}), **known}
+        made = _embed(encoder, batch, known, on_progress)
         with self._database.write() as connection:
             store.check_provenance(connection, encoder.provenance, self.path)
             store.begin_change(connection)
             for source, fingerprint in (sources or {}).items():
                 store.set_source(connection, source, fingerprint)
-            store.put(connection, batch, embeddings, store.provenance_id(connection, encoder.provenance))
+            store.put(connection, batch, known | made, store.provenance_id(connection, encoder.provenance))
         self._changed = True
         tidy(self._database, self._matrix.take_damaged(), closing=False)
+        return len(made)
 
 
 def _batches(given: list[Entry]) -> Iterator[list[Entry]]:

@@ -47,8 +47,50 @@ def _to_version_2(connection: sqlite3.Connection) -> None:
     )
 
 
+def _to_version_3(connection: sqlite3.Connection) -> None:
+    """Add the words of texts, and the frequencies of tokens."""
+    # The distinct ids of the tokens that were read, as a JSON array. Documents of an older version have none until they
+    # are embedded anew, which their codes ask for as well.
+    connection.execute("ALTER TABLE embeddings ADD COLUMN token_set TEXT NOT NULL DEFAULT '[]'")
+    connection.execute("ALTER TABLE next_embeddings ADD COLUMN token_set TEXT NOT NULL DEFAULT '[]'")
+    # How many embeddings there are, and how many of them hold each token.
+    connection.execute("ALTER TABLE state ADD COLUMN embeddings INTEGER NOT NULL DEFAULT 0")
+    connection.execute("CREATE TABLE frequencies (token INTEGER PRIMARY KEY, documents INTEGER NOT NULL)")
+    connection.execute("UPDATE state SET embeddings = (SELECT count(*) FROM embeddings)")
+    connection.execute(
+        """CREATE TRIGGER embeddings_added AFTER INSERT ON embeddings BEGIN
+            UPDATE state SET embeddings = embeddings + 1;
+            INSERT INTO frequencies SELECT value, 1 FROM json_each(NEW.token_set) WHERE type = 'integer'
+            ON CONFLICT (token) DO UPDATE SET documents = documents + 1;
+        END"""
+    )
+    connection.execute(
+        """CREATE TRIGGER embeddings_removed AFTER DELETE ON embeddings BEGIN
+            UPDATE state SET embeddings = embeddings - 1;
+            UPDATE frequencies SET documents = documents - 1
+            WHERE json_valid(OLD.token_set) AND token IN (SELECT value FROM json_each(OLD.token_set));
+        END"""
+    )
+    connection.execute(
+        """CREATE VIRTUAL TABLE words USING fts5 (
+            text, content='texts', content_rowid='seq', tokenize='porter unicode61'
+        )"""
+    )
+    connection.execute("INSERT INTO words (words) VALUES ('rebuild')")
+    connection.execute(
+        """CREATE TRIGGER texts_added AFTER INSERT ON texts BEGIN
+            INSERT INTO words (rowid, text) VALUES (NEW.seq, NEW.text);
+        END"""
+    )
+    connection.execute(
+        """CREATE TRIGGER texts_removed AFTER DELETE ON texts BEGIN
+            INSERT INTO words (words, rowid, text) VALUES ('delete', OLD.seq, OLD.text);
+        END"""
+    )
+
+
 # From version n, counted from 1, to n + 1. Add at the end; never change one that has been released.
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_2,)
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_2, _to_version_3)
 
 SCHEMA_VERSION = 1 + len(_STEPS)
 

@@ -117,25 +117,26 @@ def _cut(documents: list[_Stale]) -> list[_Stale]:
     return documents
 
 
-def _embed(batch: Sequence[_Stale], encoder: "ZenEncoder", target: int) -> list[tuple[int | bytes, ...]]:
+def _embed(batch: Sequence[_Stale], encoder: "ZenEncoder", target: int) -> list[tuple[int | bytes | str, ...]]:
     """Return the rows of ``next_embeddings`` for documents."""
     from zenso.canonical import chunk_id  # noqa: PLC0415 - the encoder has loaded it
 
     texts = list(dict.fromkeys(document.text for document in batch))
     made = store.embedding_rows(texts, encoder.encode_documents(texts))
-    rows: list[tuple[int | bytes, ...]] = []
+    rows: list[tuple[int | bytes | str, ...]] = []
     for document in batch:
         new = made[document.text]
         chunk = document.chunk_id or chunk_id(document.id, 0, document.text)
-        rows.append((document.seq, target, new.tokens, new.code, new.vector, new.content_hash, chunk, new.code_hash))
+        hashes = (new.content_hash, chunk, new.code_hash)
+        rows.append((document.seq, target, new.tokens, new.code, new.vector, *hashes, new.token_set))
     return rows
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[int | bytes, ...]]) -> None:
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[int | bytes | str, ...]]) -> None:
     """Put embeddings aside, but not those of documents that were deleted meanwhile."""
     connection.executemany(
         """INSERT OR REPLACE INTO next_embeddings
-        SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE EXISTS (SELECT 1 FROM documents WHERE seq = ?1)""",
+        SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE EXISTS (SELECT 1 FROM documents WHERE seq = ?1)""",
         rows,
     )
 
@@ -145,9 +146,11 @@ def _put_in_place(connection: sqlite3.Connection, current: str) -> int:
     connection.execute(_FORGET_OTHERS, (current,))
     store.begin_change(connection)
     store.begin_epoch(connection)
+    # Deleted first: replacing a row would not call the trigger that counts its tokens.
+    connection.execute("DELETE FROM embeddings WHERE seq IN (SELECT seq FROM next_embeddings)")
     connection.execute(
-        """INSERT OR REPLACE INTO embeddings (seq, code, vector, content_hash, chunk_id, code_hash)
-        SELECT seq, code, vector, content_hash, chunk_id, code_hash FROM next_embeddings"""
+        """INSERT INTO embeddings (seq, code, vector, content_hash, chunk_id, code_hash, token_set)
+        SELECT seq, code, vector, content_hash, chunk_id, code_hash, token_set FROM next_embeddings"""
     )
     connection.execute(
         """UPDATE documents SET (provenance, tokens) =

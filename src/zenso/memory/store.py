@@ -28,11 +28,15 @@ _DOCUMENT = """SELECT documents.id, texts.text, documents.metadata, documents.so
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """One text's row of ``embeddings``: a 964-byte code, the canonical vector as int16 LE, and its BLAKE3 hash."""
+    """One text's row of ``embeddings``: a 964-byte code, the canonical vector as int16 LE, and its BLAKE3 hash.
+
+    ``token_set`` are the distinct ids of its tokens, as a JSON array.
+    """
 
     code: bytes
     vector: bytes
     content_hash: bytes
+    token_set: str
     tokens: int
 
     @property
@@ -53,13 +57,19 @@ class Source:
     documents: int
 
 
+def token_set_json(tokens: "NDArray[np.int32]") -> str:
+    """Return the distinct token ids of a document as they are stored."""
+    return json.dumps(tokens.tolist(), separators=(",", ":"))
+
+
 def embedding_rows(texts: Sequence[str], embedded: "DocumentEmbeddings") -> Embeddings:
-    """Turn the encoder's arrays, of shapes (n, 384), (n, 964) and (n,), into rows, by text."""
+    """Turn what the encoder gave for n texts into rows, by text."""
     rows: Embeddings = {}
     for index, text in enumerate(texts):
         vector = embedded.vectors[index].astype("<i2").tobytes()
         code = embedded.codes[index].tobytes()
-        rows[text] = Embedding(code, vector, blake3(vector).digest(), int(embedded.token_counts[index]))
+        token_set = token_set_json(embedded.token_sets[index])
+        rows[text] = Embedding(code, vector, blake3(vector).digest(), token_set, int(embedded.token_counts[index]))
     return rows
 
 
@@ -143,9 +153,8 @@ def equal_provenances(connection: sqlite3.Connection, provenance: "Provenance") 
 def known_embeddings(connection: sqlite3.Connection, entries: Collection[Entry]) -> Embeddings:
     """Return the embeddings of the texts that are stored already under the same id or in the same source."""
     known: Embeddings = {}
-    select = (
-        "SELECT code, vector, content_hash, tokens FROM documents JOIN texts USING (seq) JOIN embeddings USING (seq)"
-    )
+    select = """SELECT code, vector, content_hash, token_set, tokens
+        FROM documents JOIN texts USING (seq) JOIN embeddings USING (seq)"""
     for entry in entries:
         row = connection.execute(f"{select} WHERE id = ? AND text = ?", (entry.id, entry.text)).fetchone()
         if row:
@@ -186,8 +195,17 @@ def put(
         connection.execute("INSERT INTO texts VALUES (?, ?)", (seq, entry.text))
         chunk = chunk_id(entry.id, 0, entry.text)
         connection.execute(
-            "INSERT INTO embeddings (seq, code, vector, content_hash, chunk_id, code_hash) VALUES (?, ?, ?, ?, ?, ?)",
-            (seq, embedding.code, embedding.vector, embedding.content_hash, chunk, embedding.code_hash),
+            """INSERT INTO embeddings (seq, code, vector, content_hash, chunk_id, code_hash, token_set)
+            VALUES (?, ?, ?, ?, ?, ?, ?)""",
+            (
+                seq,
+                embedding.code,
+                embedding.vector,
+                embedding.content_hash,
+                chunk,
+                embedding.code_hash,
+                embedding.token_set,
+            ),
         )
         _put_fields(connection, seq, entry.metadata)
 
@@ -215,6 +233,14 @@ def delete(connection: sqlite3.Connection, ids: Collection[str]) -> int:
     return sum(connection.execute("DELETE FROM documents WHERE id = ?", (value,)).rowcount for value in ids)
 
 
+def frequencies(connection: sqlite3.Connection, tokens: "NDArray[np.int32]") -> "tuple[int, NDArray[np.int64]]":
+    """Return the number of embeddings, and how many of them hold each token, (m,) as ``tokens``."""
+    total: int = connection.execute("SELECT embeddings FROM state").fetchone()[0]
+    select = "SELECT token, documents FROM frequencies WHERE token IN (SELECT value FROM json_each(?))"
+    known = dict(connection.execute(select, (json.dumps(tokens.tolist()),)))
+    return total, np.array([known.get(token, 0) for token in tokens.tolist()], np.int64)
+
+
 def counts(connection: sqlite3.Connection) -> tuple[int, int]:
     """Return the numbers of documents and of sources."""
     row = connection.execute("SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM sources)").fetchone()
@@ -225,6 +251,12 @@ def document(connection: sqlite3.Connection, document_id: str) -> Document | Non
     """Return one document, or None."""
     row = connection.execute(f"{_DOCUMENT} WHERE id = ?", (document_id,)).fetchone()
     return _document(row) if row else None
+
+
+def source_of(connection: sqlite3.Connection, document_id: str) -> bytes | None:
+    """Return the source of a document, or None if it has none or is not stored."""
+    row = connection.execute("SELECT source FROM documents WHERE id = ?", (document_id,)).fetchone()
+    return row[0] if row else None
 
 
 def documents(connection: sqlite3.Connection) -> Iterator[Document]:
@@ -244,6 +276,17 @@ def document_at(connection: sqlite3.Connection, seq: int) -> Document:
     if row is None:
         raise IntegrityError(f"document row {seq} has a code but no text: the memory is damaged; restore a copy")
     return _document(row)
+
+
+def ids_at(connection: sqlite3.Connection, seqs: "NDArray[np.int64]") -> list[str]:
+    """Return the ids of rows of the code matrix, which the caller has found to be alive, in order."""
+    found = []
+    for seq in seqs.tolist():
+        row = connection.execute("SELECT id FROM documents WHERE seq = ?", (seq,)).fetchone()
+        if row is None:
+            raise IntegrityError(f"document row {seq} has a code but no document: the memory is damaged")
+        found.append(str(row[0]))
+    return found
 
 
 def matching(connection: sqlite3.Connection, condition: Condition) -> "NDArray[np.int64]":

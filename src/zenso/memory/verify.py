@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from blake3 import blake3
 
-from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH, SLOTS, encode_slots
+from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH, slot_bits
 from zenso.bitdelta.format import HEADER_BYTES, SLOT_BYTES
 from zenso.errors import InputError
 from zenso.memory.database import Database
@@ -329,9 +329,5 @@ def _code_may_fit(code: bytes, stored: bytes | None) -> bool:
         return False
     if stored is None or len(stored) != 2 * SLOT_WIDTH:
         return True
-    slots = np.zeros((1, SLOTS, SLOT_WIDTH), np.int64)
-    slots[0, 0] = np.frombuffer(stored, "<i2")
-    if slots.min() < -32767:
-        return True  # no canonical vector, so it has no code
-    first = slice(HEADER_BYTES, HEADER_BYTES + SLOT_BYTES)
-    return bytes(encode_slots(slots)[0, first]) == code[first]
+    first = slot_bits(np.frombuffer(stored, "<i2")[None])
+    return first.tobytes() == code[HEADER_BYTES : HEADER_BYTES + SLOT_BYTES]

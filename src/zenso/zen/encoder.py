@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from zenso import models
-from zenso.bitdelta import encode_slots
-from zenso.canonical import CanonicalEncoder, ModelProvenance, Role, SlotRule, Want, check_texts
-from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding, document_slots, query_embedding
+from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH, encode_slots
+from zenso.canonical import CanonicalEncoder, ModelProvenance, Role, Want, check_texts
+from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
+from zenso.zen.frequencies import Lookup, query_weights
 from zenso.zen.slot_artifact import load_slot_artifact
 
-_AT_ONCE = 1024  # documents; their slots take 15 kB each until they are codes
-CODE_FORMAT = "slots/1"
+_AT_ONCE = 256  # documents; their token states take 200 kB each at most until they are codes
+CODE_FORMAT = "slots/2"
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,12 @@ class ZenEncoder:
         artifact = load_slot_artifact(name)
         self.name = name
         self._encoder = encoder
-        self._rule = SlotRule(artifact.cells, artifact.token_weights)
-        self._slots_digest = artifact.digest
+        self._artifact = artifact
 
     @cached_property
     def provenance(self) -> Provenance:
         """What the bits of this encoder's results depend on."""
-        return Provenance(self._encoder.provenance, self._slots_digest.hex(), CODE_FORMAT)
+        return Provenance(self._encoder.provenance, self._artifact.digest.hex(), CODE_FORMAT)
 
     @cached_property
     def splitting_tokenizer(self) -> Tokenizer:
@@ -107,33 +108,45 @@ class ZenEncoder:
             A text is not a string, or is empty.
         """
         check_texts(texts)
-        vectors, codes = [], []
-        counts: list[int] = []
-        for start in range(0, len(texts), _AT_ONCE):
-            part = self._encoder.encode(
-                texts[start : start + _AT_ONCE],
-                Want.POOLED | Want.DOCUMENT_SLOTS,
-                slots=self._rule,
-                on_progress=on_progress,
-            )
-            vectors.append(part.pooled)
-            codes.append(encode_slots(document_slots(part.pooled, part.slots)))
-            counts += [len(ids) for ids in part.ids]
-        if not vectors:
-            return DocumentEmbeddings(np.empty((0, 384), np.int16), np.empty((0, 964), np.uint8), np.empty(0, np.int32))
-        return DocumentEmbeddings(np.concatenate(vectors), np.concatenate(codes), np.array(counts, np.int32))
+        weights, projection = self._artifact.token_weights, self._artifact.projection
+        vectors: list[NDArray[np.int16]] = [np.empty((0, SLOT_WIDTH), np.int16)]
+        codes: list[NDArray[np.uint8]] = [np.empty((0, CODE_BYTES), np.uint8)]
+        ids: list[NDArray[np.int32]] = []
+        with ThreadPoolExecutor(self._encoder.threads, thread_name_prefix="zenso-code") as pool:
+            for start in range(0, len(texts), _AT_ONCE):
+                part = self._encoder.encode(
+                    texts[start : start + _AT_ONCE], Want.POOLED | Want.TOKENS, on_progress=on_progress
+                )
+                vectors.append(part.pooled)
+                weighed = [weights[row] for row in part.ids]
+                codes.append(encode_slots(part.pooled, part.tokens, weighed, projection, spread=pool.map))
+                ids += part.ids
+        counts = np.array([len(row) for row in ids], np.int32)
+        return DocumentEmbeddings(np.concatenate(vectors), np.concatenate(codes), counts, [np.unique(i) for i in ids])
 
-    def encode_query(self, text: str) -> QueryEmbedding:
+    def encode_query(self, text: str, frequencies: Lookup | None = None) -> QueryEmbedding:
         """Embed a query.
+
+        Parameters
+        ----------
+        text : str
+        frequencies : callable, optional
+            Given token ids (m,), returns the number of documents that are searched and how many of them hold each,
+            (m,). Without it tokens are weighed by the text that the slot artifact was made from.
 
         Raises
         ------
         InputError
             The text is not a string, or is empty.
         """
-        encoded = self._encoder.encode([text], Want.POOLED | Want.QUERY_SLOTS, role=Role.QUERY, slots=self._rule)
-        weight = int(self._rule.token_weights[encoded.ids[0]].sum())
-        return query_embedding(encoded.pooled[0], encoded.slots[0], weight)
+        encoded = self._encoder.encode([text], Want.POOLED | Want.TOKENS, role=Role.QUERY)
+        weights = query_weights(encoded.ids[0], self._artifact.shipped, frequencies)
+        return QueryEmbedding(encoded.pooled[0], encoded.tokens[0], weights, self._artifact.projection)
+
+    def token_sets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Return the distinct ids of the tokens that are read of each document, ascending."""
+        prefix = str(self._encoder.artifact.config["document_prefix"])
+        return [np.unique(ids) for ids in self._encoder.tokenizer.encode(texts, prefix)]
 
     def encode_vectors(
         self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
@@ -147,7 +160,7 @@ class ZenEncoder:
         """Return the token directions of each text, for late interaction."""
         encoded = self._encoder.encode(texts, Want.POOLED | Want.TOKENS, on_progress=on_progress)
         return [
-            TokenStates(vector, tokens, self._rule.token_weights[ids])
+            TokenStates(vector, tokens, self._artifact.token_weights[ids])
             for vector, tokens, ids in zip(encoded.pooled, encoded.tokens, encoded.ids, strict=True)
         ]
 

@@ -1,14 +1,16 @@
-"""The small artifact that turns token states into slots: cells and token weights, learned once and shipped.
+"""The small artifact that turns token states into slots, learned once and shipped.
 
 A safetensors file per model in ``zen/data``, made by ``scripts/build_slot_artifact.py``:
 
-============= ======================= ============================================================================
-cells         int16 (19, 384)         unit directions, scale 32767: centres of a spherical k-means over token states
-token_weights uint8 (vocabulary,)     weight of a token in a query: 32 * sqrt(inverse document frequency), at least 1
-============= ======================= ============================================================================
+============ =================== ====================================================================================
+projection   int16 (128, hidden) orthogonal rows of length 16384: turned principal axes of what slot 0 says not
+frequencies  int32 (vocabulary,) documents of the text it was made from that hold a token
+documents    int32 (1,)          number of these documents
+============ =================== ====================================================================================
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +19,25 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from zenso.bitdelta.format import GROUP_WIDTH
 from zenso.errors import IntegrityError, ModelError
+from zenso.zen.frequencies import ShippedCounts, document_weights
 
 DATA = Path(__file__).parent / "data"
-CELLS = 19
 
 
 @dataclass(frozen=True)
 class SlotArtifact:
-    """Cells and token weights of a model."""
+    """Projection and token counts of a model."""
 
-    cells: NDArray[np.int16]  # (19, hidden)
-    token_weights: NDArray[np.int32]  # (vocabulary,)
+    projection: NDArray[np.int16]  # (128, hidden)
+    shipped: ShippedCounts
     digest: bytes  # BLAKE3 of the file, 32 bytes
+
+    @cached_property
+    def token_weights(self) -> NDArray[np.int32]:
+        """Weight of each token of the vocabulary in a document, 1 to 255."""
+        return document_weights(self.shipped)
 
 
 def load_slot_artifact(model: str) -> SlotArtifact:
@@ -51,16 +59,17 @@ def load_slot_artifact(model: str) -> SlotArtifact:
         raise ModelError(message) from error
     try:
         tensors = load(data)
-        cells, weights = tensors["cells"], tensors["token_weights"]
+        projection, frequencies, documents = tensors["projection"], tensors["frequencies"], tensors["documents"]
     except (SafetensorError, KeyError) as error:
         message = f"the slot artifact {path} is damaged ({error}); reinstall zenso"
         raise IntegrityError(message) from error
-    if cells.dtype != np.int16 or cells.ndim != 2 or len(cells) != CELLS:
-        message = f"the slot artifact {path} has cells {cells.dtype} {cells.shape}; reinstall zenso"
+    if projection.dtype != np.int16 or projection.ndim != 2 or len(projection) != GROUP_WIDTH:
+        message = f"the slot artifact {path} has a projection {projection.dtype} {projection.shape}; reinstall zenso"
         raise IntegrityError(message)
-    if weights.dtype != np.uint8 or weights.ndim != 1 or not weights.all():
-        message = (
-            f"the slot artifact {path} has token weights {weights.dtype} {weights.shape} or a zero; reinstall zenso"
-        )
-        raise IntegrityError(message)
-    return SlotArtifact(cells, weights.astype(np.int32), blake3(data).digest())
+    total = int(documents[0]) if documents.shape == (1,) and documents.dtype == np.int32 else 0
+    sound = frequencies.dtype == np.int32 and frequencies.ndim == 1 and len(frequencies)
+    if total < 1 or not sound or frequencies.min() < 0 or frequencies.max() > total:
+        message = f"the slot artifact {path} has counts {frequencies.dtype} {frequencies.shape} of {total} documents"
+        raise IntegrityError(f"{message}; reinstall zenso")
+    shipped = ShippedCounts(total, frequencies.astype(np.int64))
+    return SlotArtifact(projection, shipped, blake3(data).digest())
