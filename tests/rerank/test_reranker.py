@@ -15,12 +15,7 @@ CANDIDATES = [
     "Solar panels make electric energy from light.",
 ]
 # Exact: the same on every machine.
-KNOWN = [
-    0.0348856746294119,
-    0.6735089174490028,
-    0.41309531743476136,
-    0.6079184978251563,
-]
+KNOWN = [0.034839794892624315, 0.6734973544337544, 0.4131990946147923, 0.6078330526841392]
 
 
 @dataclass
