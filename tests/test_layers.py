@@ -16,7 +16,7 @@ LAYERS: dict[str, set[str]] = {
     "bitdelta": set(),
     "zen": {"canonical", "models", "bitdelta"},
     "memory": {"canonical", "zen", "bitdelta"},
-    "rerank": {"zen", "memory"},
+    "rerank": {"canonical", "bitdelta", "zen", "memory"},
     "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank"},
 }
 SHARED = {"errors", "__version__"}
