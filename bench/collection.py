@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.quality import RetrievalSet
 from bench.report import progress
 from zenso.bitdelta import slot_bits
 from zenso.bitdelta.format import GROUP_BYTES, HEADER_BYTES, SLOT_BYTES
+from zenso.evaluation.retrieval_set import RetrievalSet
 from zenso.zen import DocumentEmbeddings, QueryEmbedding, ZenEncoder
 
 FLIPPED = 1 / 8  # share of bits; three random bits are all ones as often

@@ -11,10 +11,11 @@ from statistics import median, quantiles
 from rich.progress import Progress
 
 from bench.peer_process import PeerProcess
-from bench.quality import RetrievalSet, read_retrieval_set
+from bench.quality import read
 from bench.report import Scalar, left_out, progress
 from zenso import models
 from zenso.errors import InputError
+from zenso.evaluation.retrieval_set import RetrievalSet
 from zenso.memory import Memory
 from zenso.rerank import ZenReranker
 from zenso.zen import load_encoder
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
     """Measure; the keys are documented in README.md."""
-    data = read_retrieval_set(options.data, quick=True)
+    data = read(options.data, quick=True)
     if len(data.documents) < CANDIDATES:
         message = f"{options.data} has {len(data.documents)} documents; at least {CANDIDATES} are reranked"
         raise InputError(message)

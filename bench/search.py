@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 
 from bench import search_peers
 from bench.collection import FLIPPED, Collection, choose_queries, embed, save_queries
-from bench.quality import RetrievalSet, read_retrieval_set
+from bench.quality import read
 from bench.ready import ReadyEncoder
 from bench.report import Scalar, progress
 from zenso.bitdelta import score
 from zenso.bitdelta.format import SLOT_BYTES
 from zenso.errors import InputError
+from zenso.evaluation.retrieval_set import RetrievalSet
 from zenso.memory import Memory, SearchSettings
 from zenso.memory.matrix import View
 from zenso.zen import DocumentEmbeddings, QueryEmbedding, ZenEncoder, load_encoder
@@ -362,7 +363,7 @@ def _sizes(options: argparse.Namespace, sets: Sequence[RetrievalSet]) -> tuple[i
 
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
     """Build the memory, measure it, then the others; keys as in ``bench/README.md``."""
-    sets = [read_retrieval_set(folder, quick=options.quick) for folder in options.data]
+    sets = [read(folder, quick=options.quick) for folder in options.data]
     documents, asked = _sizes(options, sets)
     encoder = load_encoder(threads=1)
     collection = embed(encoder, sets, documents, options.embeddings)

@@ -17,7 +17,8 @@ LAYERS: dict[str, set[str]] = {
     "zen": {"canonical", "models", "bitdelta"},
     "memory": {"canonical", "zen", "bitdelta"},
     "rerank": {"canonical", "bitdelta", "zen", "memory"},
-    "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank"},
+    "evaluation": {"bitdelta", "zen", "memory", "rerank"},
+    "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "evaluation"},
 }
 SHARED = {"errors", "__version__"}
 

@@ -6,7 +6,8 @@ import pytest
 
 from bench.collection import FLIPPED, Collection, _noisy
 from bench.search_peers import recall
-from tests.bench.test_quality import documented, run_bench, write_set
+from tests.bench.test_quality import documented, run_bench
+from tests.evaluation.small_set import write_set
 from zenso.zen import load_encoder
 
 missing = [name for name in ("faiss", "usearch") if importlib.util.find_spec(name) is None]
