@@ -14,6 +14,7 @@ from zenso.cli.compact import compact
 from zenso.cli.demo import demo
 from zenso.cli.doctor import doctor
 from zenso.cli.embed import embed
+from zenso.cli.evaluate import evaluate
 from zenso.cli.exchange import export, import_file
 from zenso.cli.index import index
 from zenso.cli.models import models_app
@@ -35,7 +36,7 @@ _COMMANDS = (
     *(index, search, rerank, embed),
     *(verify, check, reembed, compact),
     *(backup, snapshots, restore, export),
-    *(demo, doctor),
+    *(evaluate, demo, doctor),
 )
 for command in _COMMANDS:
     app.command()(command)

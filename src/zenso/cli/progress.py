@@ -95,6 +95,31 @@ class CountBar:
         self._progress.update(self._task, completed=done, total=total)
 
 
+class StageBars:
+    """Shows several kinds of work, one after the other, as a bar each."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is; only from now on, because the bar of a first fetch may have been on the screen."""
+        self._progress.start()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(escape(stage), total=total)
+        self._progress.update(self._tasks[stage], completed=done)
+
+
 class IndexBar:
     """Shows a run of the indexer as one bar with an estimate of the time left; ``noun`` is what is counted."""
 

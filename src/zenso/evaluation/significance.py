@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000  # of the queries, for 95% intervals
-SIGN_CHANGES = 9999  # for p-values, so that the least is 1 in 10,000; all of them where there are fewer
+SIGN_CHANGES = 9999  # for p-values, so that the least is 2 in 10,000; all of them where there are fewer
 
 
 def interval(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
