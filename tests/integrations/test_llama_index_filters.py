@@ -86,18 +86,19 @@ def one_filter(operators, values):
     )
 
 
+# Only what LlamaIndex's own stores agree on in every version: some do not know NOT, or find nothing that is missing.
 @settings(max_examples=60, deadline=None)
 @given(
     filters=st.lists(
         st.one_of(
-            one_filter([FilterOperator.EQ, FilterOperator.NE], st.sampled_from([1, 2, 3.0, "en", "fr"])),
-            one_filter([FilterOperator.IN, FilterOperator.NIN], st.sampled_from([[1, 2], ["en", "de"], []])),
+            one_filter([FilterOperator.EQ], st.sampled_from([1, 2, 3.0, "en", "fr"])),
+            one_filter([FilterOperator.IN], st.sampled_from([[1, 2], ["en", "de"], []])),
             one_filter([FilterOperator.IS_EMPTY], st.none()),
         ),
         min_size=1,
         max_size=3,
     ),
-    condition=st.sampled_from(FilterCondition),
+    condition=st.sampled_from([FilterCondition.AND, FilterCondition.OR]),
 )
 def test_filters_mean_what_llama_index_says(filled, filters, condition):
     together = MetadataFilters(filters=filters, condition=condition)
