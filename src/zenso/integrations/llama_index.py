@@ -171,7 +171,10 @@ class ZenVectorStore(BasePydanticVectorStore):
         """
         if node_ids is None and filters is None:
             raise InputError("neither node_ids nor filters are given; clear() deletes every node")
-        self._memory.delete_where(_where(node_ids, filters))
+        if filters is None:
+            self._memory.delete(node_ids or [])  # any number, which a filter could not name
+        else:
+            self._memory.delete_where(_where(node_ids, filters))
 
     def clear(self) -> None:
         """Delete every node."""
