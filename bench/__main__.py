@@ -18,6 +18,7 @@ BENCHES = {
     "crash": "bench.crash",
     "engines": "bench.engines",
     "quality": "bench.quality",
+    "rerank": "bench.rerank",
     "search": "bench.search",
 }
 

@@ -107,6 +107,7 @@ def save_queries(path: Path, queries: Sequence[str], embedded: Sequence[QueryEmb
         texts=np.array(queries),
         vectors=np.stack([one.vector for one in embedded]),
         tokens=np.concatenate([one.tokens for one in embedded]),
+        ids=np.concatenate([one.ids for one in embedded]),
         weights=np.concatenate([one.weights for one in embedded]),
         sizes=np.array([len(one.tokens) for one in embedded]),
         projection=embedded[0].projection,
@@ -117,7 +118,7 @@ def load_queries(path: Path) -> dict[str, QueryEmbedding]:
     """Read what ``save_queries`` wrote."""
     with np.load(path) as arrays:
         cuts = np.cumsum(arrays["sizes"])[:-1]
-        tokens, weights = (np.split(arrays[name], cuts) for name in ("tokens", "weights"))
+        tokens, ids, weights = (np.split(arrays[name], cuts) for name in ("tokens", "ids", "weights"))
         projection = arrays["projection"]
-        parts = zip(arrays["texts"], arrays["vectors"], tokens, weights, strict=True)
-        return {str(text): QueryEmbedding(vector, states, heavy, projection) for text, vector, states, heavy in parts}
+        parts = map(QueryEmbedding, arrays["vectors"], tokens, ids, weights, [projection] * len(tokens))
+        return dict(zip(map(str, arrays["texts"]), parts, strict=True))

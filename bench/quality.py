@@ -2,7 +2,7 @@
 
 Each query is answered by the integer dot product of pooled canonical vectors with every document; by the codes alone,
 all 964 bytes and the first 484 and 244 of them; by words alone (BM25); by a memory's hybrid search, which fuses words
-and codes; and by ``ZenReranker`` on the best of the codes. The metrics are computed by ``ir_measures``.
+and codes; and by ``ZenReranker`` on the best of that. The metrics are computed by ``ir_measures``.
 """
 
 import argparse
@@ -10,10 +10,11 @@ import json
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -31,13 +32,13 @@ from zenso.memory import Memory
 from zenso.memory.database import FILE_NAME
 from zenso.memory.words import query_words, rank_by_words
 from zenso.rerank import ZenReranker
-from zenso.rerank.late_interaction import late_interaction
+from zenso.rerank.scoring import Scorer
 from zenso.zen import DocumentEmbeddings, ZenEncoder, load_encoder
 
 NAME = "quality"
 MEASURES = {"ndcg_at_10": nDCG @ 10, "recall_at_100": R @ 100}
 CODES = {"codes": 7680, "codes_484_bytes": 3840, "codes_244_bytes": 1920}  # dimensions
-CANDIDATES = 100  # of the codes' ranking, handed to the reranker
+CANDIDATES = 100  # of the hybrid ranking, handed to the reranker
 FOLDERS = [Path("../shared/data") / name for name in ("scifact", "nq_utd", "covidqa")]
 RESAMPLES = 2000  # of the queries, for 95% intervals
 QUICK_DOCUMENTS, QUICK_QUERIES = 500, 50
@@ -226,44 +227,56 @@ class _KnownDocuments:
         return DocumentEmbeddings(known.vectors[rows], known.codes[rows], known.token_counts[rows], sets)
 
 
-def search_words_and_memory(
-    encoder: ZenEncoder, data: RetrievalSet, documents: DocumentEmbeddings, advance: Advance
-) -> dict[str, Ranking]:
-    """Rank by words alone, and by the hybrid search of a memory that holds the documents."""
+@contextmanager
+def filled(encoder: ZenEncoder, data: RetrievalSet, documents: DocumentEmbeddings) -> Iterator[Memory]:
+    """Open a memory that holds the documents; ids are rows."""
     known: Any = _KnownDocuments(encoder, data.documents, documents)
     with tempfile.TemporaryDirectory() as place, Memory.open(place, encoder=known) as memory:
         memory.add(data.documents, ids=[str(row) for row in range(len(data.documents))])
-        with closing(sqlite3.connect(f"{(Path(place) / FILE_NAME).as_uri()}?mode=ro", uri=True)) as connection:
-
-            def by_words(query: str) -> Rows:
-                # Rows of the database are counted from 1, in the order in which documents were added.
-                return np.array(rank_by_words(connection, query_words(query), CANDIDATES, None), np.int64) - 1
-
-            def by_both(query: str) -> Rows:
-                return np.array([int(hit.id) for hit in memory.search(query, CANDIDATES)], np.int64)
-
-            return {
-                "bm25": _timed(data.queries, by_words, advance),
-                "hybrid": _timed(data.queries, by_both, advance),
-            }
+        yield memory
 
 
-def rerank_all(encoder: ZenEncoder, data: RetrievalSet, candidates: list[Rows], bars: Progress) -> list[Reranked]:
+def search_words_and_memory(memory: Memory, data: RetrievalSet, advance: Advance) -> dict[str, Ranking]:
+    """Rank by words alone, and by the hybrid search of a memory."""
+    with closing(sqlite3.connect(f"{(memory.path / FILE_NAME).as_uri()}?mode=ro", uri=True)) as connection:
+
+        def by_words(query: str) -> Rows:
+            # Rows of the database are counted from 1, in the order in which documents were added.
+            return np.array(rank_by_words(connection, query_words(query), CANDIDATES, None), np.int64) - 1
+
+        def by_both(query: str) -> Rows:
+            return np.array([int(hit.id) for hit in memory.search(query, CANDIDATES)], np.int64)
+
+        return {
+            "bm25": _timed(data.queries, by_words, advance),
+            "hybrid": _timed(data.queries, by_both, advance),
+        }
+
+
+def rerank_all(
+    encoder: ZenEncoder, frequencies: Frequencies, data: RetrievalSet, candidates: list[Rows], bars: Progress
+) -> list[Reranked]:
     """Rerank each query's candidates as the reranker does, embedding a document once for all queries that want it."""
     advance = _start(bars, f"{data.name}: embed queries for reranking", len(data.queries))
-    asked = encoder.encode_tokens(data.queries, advance)
+    scorers = []
+    for query in data.queries:
+        scorers.append(Scorer(encoder.encode_query(query, frequencies)))
+        advance(1)
     wanted: dict[int, list[tuple[int, int]]] = {}
-    for query, rows in enumerate(candidates):
+    for query_number, rows in enumerate(candidates):
         for place, row in enumerate(rows.tolist()):
-            wanted.setdefault(row, []).append((query, place))
+            wanted.setdefault(row, []).append((query_number, place))
     scores = [[0.0] * len(rows) for rows in candidates]
     advance = _start(bars, f"{data.name}: rerank from text", len(wanted))
     needed = sorted(wanted)
     for first in range(0, len(needed), _AT_ONCE):
         part = needed[first : first + _AT_ONCE]
-        for row, states in zip(part, encoder.encode_tokens([data.documents[row] for row in part]), strict=True):
-            for query, place in wanted[row]:
-                scores[query][place] = late_interaction(asked[query], states)
+        cut = encoder.cut_windows([data.documents[row] for row in part])
+        states = iter(encoder.encode_tokens([piece for windows in cut for piece in windows.pieces]))
+        for row, windows in zip(part, cut, strict=True):
+            mine = list(islice(states, len(windows.spans)))
+            for query_number, place in wanted[row]:
+                scores[query_number][place] = scorers[query_number].score(windows, mine)[0]
         advance(len(part))
     best_first = [np.argsort(-np.array(given), kind="stable").tolist() for given in scores]
     return [
@@ -273,22 +286,16 @@ def rerank_all(encoder: ZenEncoder, data: RetrievalSet, candidates: list[Rows], 
 
 
 def _time_reranks(
-    encoder: ZenEncoder,
-    search: Callable[[str], Rows],
-    data: RetrievalSet,
-    expected: list[Reranked],
-    sample: list[int],
-    advance: Advance,
+    memory: Memory, data: RetrievalSet, expected: list[Reranked], sample: list[int], advance: Advance
 ) -> float:
     """Search and rerank some queries as a user would, and make sure that this is what was measured for all."""
-    reranker = ZenReranker(encoder=encoder)
+    reranker = ZenReranker(memory=memory)
     seconds = []
     for query in sample:
         start = time.perf_counter()
-        rows = search(data.queries[query]).tolist()
-        results = reranker.rerank(data.queries[query], [data.documents[row] for row in rows])
+        results = reranker.rerank(data.queries[query], memory.search(data.queries[query], CANDIDATES))
         seconds.append(time.perf_counter() - start)
-        assert [(rows[result.index], result.score) for result in results] == expected[query]
+        assert [(int(result.candidate.id), result.evidence) for result in results] == expected[query]
         advance(1)
     return 1000 * median(seconds)
 
@@ -306,12 +313,12 @@ def rank(encoder: ZenEncoder, data: RetrievalSet, *, reranks_timed: int) -> dict
         for name, dimensions in CODES.items():
             codes = prefix(documents.codes, dimensions)
             rankings[name] = _timed(data.queries, partial(search_codes, encoder, codes, frequencies), advance)
-        rankings |= search_words_and_memory(encoder, data, documents, advance)
-        reranked = rerank_all(encoder, data, rankings["codes"].rows, bars)
-        sample = [index * count // reranks_timed for index in range(reranks_timed)]
-        advance = _start(bars, f"{data.name}: time search and rerank", reranks_timed)
-        search = partial(search_codes, encoder, documents.codes, frequencies)
-        milliseconds = _time_reranks(encoder, search, data, reranked, sample, advance)
+        with filled(encoder, data, documents) as memory:
+            rankings |= search_words_and_memory(memory, data, advance)
+            reranked = rerank_all(encoder, memory.frequencies, data, rankings["hybrid"].rows, bars)
+            sample = [index * count // reranks_timed for index in range(reranks_timed)]
+            advance = _start(bars, f"{data.name}: time search and rerank", reranks_timed)
+            milliseconds = _time_reranks(memory, data, reranked, sample, advance)
     rankings["rerank"] = Ranking([np.array([row for row, _ in best]) for best in reranked], milliseconds)
     return rankings
 

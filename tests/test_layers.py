@@ -16,7 +16,7 @@ LAYERS: dict[str, set[str]] = {
     "bitdelta": set(),
     "zen": {"canonical", "models", "bitdelta"},
     "memory": {"canonical", "zen", "bitdelta"},
-    "rerank": {"zen", "memory"},
+    "rerank": {"canonical", "bitdelta", "zen", "memory"},
     "integrations": {"canonical", "models", "zen", "memory", "rerank"},
     "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank"},
 }

@@ -1,22 +1,23 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zenso.rerank.late_interaction import late_interaction
-from zenso.zen import TokenStates
-
-UNIT = 32767 * 32767
-ROUNDING = (1 + np.sqrt(384) / 32767) ** 2 - 1  # each coordinate of a direction may be one unit off
+from zenso.rerank.late_interaction import BLOCK, PASSAGES, find_evidence
 
 
-def reference(query, candidate):
-    """Weighted MaxSim and pooled cosine by their definition, as a fraction of two exact integers."""
-    products = query.tokens.astype(np.int64) @ candidate.tokens.astype(np.int64).T
-    tokens = sum(int(weight) * int(best) for weight, best in zip(query.weights, products.max(axis=1), strict=True))
-    pooled = int((query.vector.astype(np.int64) * candidate.vector.astype(np.int64)).sum())
-    weight = sum(query.weights.tolist())
-    return (17 * tokens + 3 * weight * pooled) / (20 * weight * UNIT)
+def reference(query, weights, windows):
+    """The definition: largest dot products, over a candidate and within every passage that begins at a block."""
+    products = [query.astype(np.int64) @ window.astype(np.int64).T for window in windows]
+    matches = np.max([table.max(axis=1) for table in products], axis=0)
+    totals = []
+    for width in PASSAGES:
+        starts = [
+            int(weights @ table[:, start : start + width].max(axis=1))
+            for table in products
+            for start in range(0, max(1, BLOCK * -(-table.shape[1] // BLOCK) - width + 1), BLOCK)
+        ]
+        totals.append(max(starts))
+    return matches, tuple(totals)
 
 
 def directions(rng, count):
@@ -24,52 +25,50 @@ def directions(rng, count):
     return np.rint(values / np.linalg.norm(values, axis=1, keepdims=True) * 32767).astype(np.int16)
 
 
-def random_states(rng, tokens):
-    weights = rng.integers(1, 256, tokens).astype(np.int32)
-    return TokenStates(directions(rng, 1)[0], directions(rng, tokens), weights)
-
-
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 256), st.integers(1, 256))
-def test_equals_the_definition(seed, asked, given_tokens):
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.lists(st.integers(1, 256), min_size=1, max_size=3))
+def test_equals_the_definition(seed, asked, lengths):
     rng = np.random.default_rng(seed)
-    query, candidate = random_states(rng, asked), random_states(rng, given_tokens)
-    assert late_interaction(query, candidate) == reference(query, candidate)
-
-
-def test_real_token_states(encoder):
-    query, *candidates = encoder.encode_tokens(
-        ["Who wrote Hamlet?", "Hamlet is a play by Shakespeare.", "Bread", "x " * 300]
-    )
-    for candidate in (*candidates, query):
-        assert late_interaction(query, candidate) == reference(query, candidate)
+    query, windows = directions(rng, asked), [directions(rng, length) for length in lengths]
+    weights = rng.integers(0, 256, asked)
+    found = find_evidence(query, weights, windows)
+    matches, passages = reference(query, weights, windows)
+    assert found.matches.tolist() == matches.tolist()
+    assert found.passages == passages
+    for token, (window, place) in enumerate(found.places.tolist()):
+        assert query[token].astype(np.int64) @ windows[window][place].astype(np.int64) == matches[token]
 
 
 def test_opposite_directions_at_the_largest_weights():
-    rng = np.random.default_rng(1)
-    one = directions(rng, 1)
-    query = TokenStates(one[0], np.repeat(one, 256, axis=0), np.full(256, 255, np.int32))
-    opposite = TokenStates(-one[0], -one, np.ones(1, np.int32))
-    assert late_interaction(query, query) == pytest.approx(1, abs=ROUNDING)
-    assert late_interaction(query, opposite) == pytest.approx(-1, abs=ROUNDING)
-    assert late_interaction(query, opposite) == reference(query, opposite)
+    one = directions(np.random.default_rng(1), 1)
+    query = np.repeat(one, 256, axis=0)
+    weights = np.full(256, 255, np.int32)
+    length = int(one[0].astype(np.int64) @ one[0].astype(np.int64))
+    for sign in (1, -1):
+        found = find_evidence(query, weights, [sign * one])
+        assert found.matches.tolist() == [sign * length] * 256
+        assert found.passages == (sign * 255 * 256 * length,) * 2
 
 
-def test_order_of_the_candidates_tokens_does_not_matter():
+def test_what_stands_together_counts_more_than_what_is_scattered():
     rng = np.random.default_rng(2)
-    query, candidate = random_states(rng, 9), random_states(rng, 30)
-    shuffled = TokenStates(candidate.vector, candidate.tokens[rng.permutation(30)], candidate.weights)
-    assert late_interaction(query, shuffled) == late_interaction(query, candidate)
+    query, other = directions(rng, 4), directions(rng, 100)
+    weights = np.full(4, 10, np.int32)
+    together, scattered = other.copy(), other.copy()
+    together[40:44] = query
+    scattered[[0, 30, 60, 90]] = query
+    near, far = (find_evidence(query, weights, [window]) for window in (together, scattered))
+    assert near.matches.tolist() == far.matches.tolist()
+    assert all(one > two for one, two in zip(near.passages, far.passages, strict=True))
+    assert near.best[0] == 0
+    assert near.best[1] <= 40
+    assert near.best[1] + PASSAGES[-1] >= 44
 
 
-def test_weights_are_those_of_the_query():
+def test_the_order_of_windows_does_not_matter():
     rng = np.random.default_rng(3)
-    query, candidate = random_states(rng, 9), random_states(rng, 30)
-    score = late_interaction(query, candidate)
-    assert score == late_interaction(query, TokenStates(candidate.vector, candidate.tokens, candidate.weights * 3))
-    assert score != late_interaction(TokenStates(query.vector, query.tokens, query.weights[::-1].copy()), candidate)
-
-
-def test_a_text_scores_one_with_itself(encoder):
-    for states in encoder.encode_tokens(["word", "Several words, and punctuation!", "long " * 400]):
-        assert late_interaction(states, states) == pytest.approx(1, abs=ROUNDING)
+    query, windows = directions(rng, 9), [directions(rng, length) for length in (30, 7, 100)]
+    weights = rng.integers(0, 256, 9)
+    one, two = find_evidence(query, weights, windows), find_evidence(query, weights, windows[::-1])
+    assert one.matches.tolist() == two.matches.tolist()
+    assert one.passages == two.passages

@@ -26,7 +26,8 @@ def test_codes_equal_those_made_from_token_states(encoder, states, texts, artifa
     longer = sorted(range(len(texts)), key=lambda row: len(states[row].tokens))[len(texts) // 2]
     for row in (short, longer):
         state = states[row]
-        expected = reference.encode(state.vector.tolist(), state.tokens.tolist(), state.weights.tolist(), projection)
+        weights = artifact.token_weights[state.ids].tolist()
+        expected = reference.encode(state.vector.tolist(), state.tokens.tolist(), weights, projection)
         assert codes[row].tobytes() == expected
 
 

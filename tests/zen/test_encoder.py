@@ -114,7 +114,7 @@ def test_token_states(encoder, texts):
         assert np.array_equal(states.vector, vector)
         assert states.tokens.shape == (count, 384)
         assert states.tokens.dtype == np.int16
-        assert states.weights.shape == (count,)
+        assert states.ids.shape == (count,)
         lengths = np.sqrt((states.tokens.astype(np.int64) ** 2).sum(axis=1))
         assert np.abs(lengths - 32767).max() < np.sqrt(384)
 

@@ -13,8 +13,10 @@ from zenso.cli.output import printable
 
 if TYPE_CHECKING:
     from zenso.memory import Explanation
+    from zenso.rerank import Explanation as Passage
 
 _PASSAGE_LINES = 4
+_ALIKE = 0.6  # cosine of tokens that mean about the same where they stand
 _WORD = re.compile(r"\w+")
 # Words that are in nearly every passage say nothing about why it was found.
 _COMMON = frozenset(
@@ -34,6 +36,7 @@ class ShownHit:
     id: str
     text: str
     metadata: Mapping[str, Any]
+    passage: "Passage | None" = None  # what answers best in it, if it was reranked
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints; ``path`` and ``name`` stand beside the metadata they are from."""
@@ -45,6 +48,7 @@ class ShownHit:
             **place,
             "text": self.text,
             "metadata": dict(self.metadata),
+            **passage_json(self.passage),
         }
 
     @property
@@ -63,6 +67,13 @@ class ShownHit:
         return f"{title} ({place})" if title else place
 
 
+def passage_json(passage: "Passage | None") -> dict[str, Any]:
+    """Return what `--json` prints of the passage that answers best: its text, and its characters from and to."""
+    if passage is None:
+        return {}
+    return {"passage": {"text": passage.passage, "start": passage.start, "end": passage.end}}
+
+
 def print_hits(hits: Sequence[ShownHit], query: str) -> None:
     """Print results on standard output, wrapped to the terminal, with the words of the query highlighted."""
     console = Console(highlight=False)
@@ -73,8 +84,10 @@ def print_hits(hits: Sequence[ShownHit], query: str) -> None:
         heading = Text(f"{hit.rank}. ", style="bold").append(printable(hit.heading), style="bold cyan")
         heading.append(f"  {hit.score:.3f}", style="dim")
         console.print(heading, soft_wrap=not console.is_terminal)
-        passage = Text(_passage(printable(hit.text), words, max(20, console.width - 3)))
-        for word in words:
+        marked = words if hit.passage is None else [*words, *_answering_words(hit.passage)]
+        shown = hit.text if hit.passage is None else _whole_words(hit.text, hit.passage)
+        passage = Text(_passage(printable(shown), marked, max(20, console.width - 3)))
+        for word in marked:
             passage.highlight_regex(_starts_with(word), style="bold yellow")
         for line in passage.split("\n"):
             console.print(Text("   ").append_text(line), soft_wrap=True)
@@ -97,6 +110,26 @@ def print_explanation(explanation: "Explanation", count: int) -> None:
             console.print(Text(f"   {candidate.score:.3f}  {printable(candidate.id)}"), soft_wrap=True)
         if len(found) > count:
             console.print(Text(f"   and {len(found) - count:,} more", style="dim"))
+
+
+def _answering_words(passage: "Passage") -> list[str]:
+    """Return the words of a passage that answer a telling word of the query."""
+    answering = [
+        match.candidate.lower()
+        for match in passage.matches
+        if match.similarity >= _ALIKE and match.share * len(passage.matches) >= 1 and match.query.lower() not in _COMMON
+    ]
+    return [word for word in dict.fromkeys(answering) if _WORD.fullmatch(word) and len(word) > 1]
+
+
+def _whole_words(text: str, passage: "Passage") -> str:
+    """Return the passage with the words that its ends cut through, and marks where text is left out."""
+    start, end = passage.start, passage.end
+    while start > 0 and not text[start - 1].isspace():
+        start -= 1
+    while end < len(text) and not text[end].isspace():
+        end += 1
+    return ("… " if text[:start].strip() else "") + text[start:end] + (" …" if text[end:].strip() else "")
 
 
 def _query_words(query: str) -> list[str]:

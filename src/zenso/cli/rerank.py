@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import zenso
-from zenso.cli.hits import ShownHit, print_hits
+from zenso.cli.hits import ShownHit, passage_json, print_hits
 from zenso.cli.lines import given_or_read
 from zenso.cli.options import AsJson, FromFile, Threads
 from zenso.cli.output import handle_errors, print_json
@@ -29,21 +29,24 @@ def rerank(
 ) -> None:
     """Order texts by how well they answer a query, best first.
 
-    Each is compared with the query word by word, by the meaning the words have where they stand.
+    Each is compared with the query word by word, by the meaning the words have where they stand, and the passage that
+    answers best is shown. A score is the share of candidates with such evidence that answer their query.
     """
     lines = given_or_read(candidates, source, "candidates")
     encoder = encoder_loader(threads)()
     began = time.monotonic()
-    results = zenso.ZenReranker(encoder=encoder).rerank(query, lines, top_n=top_n)
+    results = zenso.ZenReranker(encoder=encoder).rerank(query, lines, top_n=top_n, explain=True)
     seconds = time.monotonic() - began
     if as_json:
         ranked = [
             {
                 "rank": rank,
                 "score": round(result.score, 6),
+                "evidence": round(result.evidence, 6),
                 "index": result.index,
                 "line": result.candidate.number,
                 "text": result.text,
+                **passage_json(result.explanation),
             }
             for rank, result in enumerate(results, start=1)
         ]
@@ -51,7 +54,14 @@ def rerank(
         return
     kind = "candidate" if source is None else "line"
     shown = [
-        ShownHit(rank, result.score, "", result.text, {"title": f"{kind} {result.candidate.number}"})
+        ShownHit(
+            rank,
+            result.score,
+            "",
+            result.candidate.text,
+            {"title": f"{kind} {result.candidate.number}"},
+            result.explanation,
+        )
         for rank, result in enumerate(results, start=1)
     ]
     print_hits(shown, query)

@@ -76,11 +76,14 @@ def find(
     """Search, and rerank if asked to; ranks count from 1. Also return how the search came to its hits, if asked to."""
     hits = memory.search(query, max(k, RERANKED) if rerank else k, where=where, explain=explain)
     if rerank and hits:
-        best = zenso.ZenReranker(encoder=memory.encoder).rerank(query, hits, top_n=k)
-        scored = [(result.score, hits[result.index]) for result in best]
+        best = zenso.ZenReranker(memory=memory).rerank(query, hits, top_n=k, explain=True)
+        scored = [(result.score, hits[result.index], result.explanation) for result in best]
     else:
-        scored = [(hit.score, hit) for hit in hits]
-    shown = [ShownHit(rank, score, hit.id, hit.text, hit.metadata) for rank, (score, hit) in enumerate(scored, start=1)]
+        scored = [(hit.score, hit, None) for hit in hits]
+    shown = [
+        ShownHit(rank, score, hit.id, hit.text, hit.metadata, passage)
+        for rank, (score, hit, passage) in enumerate(scored, start=1)
+    ]
     return shown, hits.explanation
 
 

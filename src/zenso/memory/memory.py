@@ -435,7 +435,7 @@ class Memory:
         encoder = self.encoder
         with self._database.read() as connection:
             store.check_provenance(connection, encoder.provenance, self.path)
-        query_codes = encoder.encode_query(checked, self._frequencies).prepare()
+        query_codes = encoder.encode_query(checked, self.frequencies).prepare()
         words = self._telling_words(checked) if hybrid else None
         question = Question(query_codes, words, k, condition)
         while True:
@@ -555,12 +555,27 @@ class Memory:
                 provenance=json.loads(stored) if stored else None,
             )
 
-    # --- inside -------------------------------------------------------------------------------------------------
+    def codes(self, ids: Sequence[str]) -> "dict[str, NDArray[np.uint8]]":
+        """Return the codes of documents by id, each uint8 (964,); ids that the memory does not hold are left out.
 
-    def _frequencies(self, tokens: "NDArray[np.int32]") -> "tuple[int, NDArray[np.int64]]":
-        """Return the number of documents and how many hold each token."""
+        Raises
+        ------
+        ModelError
+            If the memory's documents were embedded by another model.
+        """
+        checked = [check_id(one) for one in ids]
+        if not checked:
+            return {}
+        with self._database.read() as connection:
+            store.check_provenance(connection, self.encoder.provenance, self.path)
+            return store.codes_of(connection, checked)
+
+    def frequencies(self, tokens: "NDArray[np.int32]") -> "tuple[int, NDArray[np.int64]]":
+        """Return the number of documents, and how many hold each token: int32 (m,) to int64 (m,)."""
         with self._database.read() as connection:
             return store.frequencies(connection, tokens)
+
+    # --- inside -------------------------------------------------------------------------------------------------
 
     def _telling_words(self, query: str) -> list[str]:
         """Return the words of a query that are not in too many documents, judged by the rarest token of each."""
@@ -569,7 +584,7 @@ class Memory:
             encoding.ids for encoding in self.encoder.splitting_tokenizer.encode_batch(words, add_special_tokens=False)
         ]
         ends = np.cumsum([len(ids) for ids in pieces])
-        documents, counts = self._frequencies(np.array([i for ids in pieces for i in ids], np.int32))
+        documents, counts = self.frequencies(np.array([i for ids in pieces for i in ids], np.int32))
         held = [int(part.min(initial=documents)) for part in np.split(counts, ends)[: len(words)]]
         return telling_words(words, held, documents)
 

@@ -249,6 +249,14 @@ def frequencies(connection: sqlite3.Connection, tokens: "NDArray[np.int32]") -> 
     return total, np.array([known.get(token, 0) for token in tokens.tolist()], np.int64)
 
 
+def codes_of(connection: sqlite3.Connection, ids: Collection[str]) -> dict[str, "NDArray[np.uint8]"]:
+    """Return codes by id, each (964,); ids that are not stored are left out."""
+    select = """SELECT id, code FROM documents JOIN embeddings USING (seq)
+        WHERE id IN (SELECT value FROM json_each(?))"""
+    rows = connection.execute(select, (json.dumps(list(ids)),))
+    return {name: np.frombuffer(code, np.uint8) for name, code in rows}
+
+
 def counts(connection: sqlite3.Connection) -> tuple[int, int]:
     """Return the numbers of documents and of sources."""
     row = connection.execute("SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM sources)").fetchone()

@@ -24,6 +24,7 @@ class QueryEmbedding:
 
     vector: NDArray[np.int16]  # (384,): canonical pooled vector, scale 32767
     tokens: NDArray[np.int16]  # (tokens, 384): unit token states, scale 32767
+    ids: NDArray[np.int32]  # (tokens,): special tokens included
     weights: NDArray[np.int32]  # (tokens,): 0 to 255
     projection: NDArray[np.int16]  # (128, 384): the one its documents were encoded with
 

@@ -20,6 +20,7 @@ from zenso.canonical import CanonicalEncoder, ModelProvenance, Role, Want, check
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
 from zenso.zen.frequencies import Lookup, query_weights
 from zenso.zen.slot_artifact import load_slot_artifact
+from zenso.zen.windows import Windows, cut_windows
 
 _AT_ONCE = 256  # documents; their token states take 200 kB each at most until they are codes
 CODE_FORMAT = "slots/2"
@@ -64,7 +65,7 @@ class TokenStates:
 
     vector: NDArray[np.int16]  # (384,): canonical pooled vector, scale 32767
     tokens: NDArray[np.int16]  # (tokens, 384): unit token states, scale 32767
-    weights: NDArray[np.int32]  # (tokens,): weight of each as a query token
+    ids: NDArray[np.int32]  # (tokens,): special tokens included
 
 
 class ZenEncoder:
@@ -85,6 +86,11 @@ class ZenEncoder:
     def splitting_tokenizer(self) -> Tokenizer:
         """The model's tokenizer without truncation, for chunking long texts."""
         return self._encoder.tokenizer.untruncated()
+
+    @property
+    def query_prefix(self) -> str:
+        """What the model was trained to see before a query; empty for most."""
+        return str(self._encoder.artifact.config["query_prefix"])
 
     @property
     def max_tokens(self) -> int:
@@ -140,8 +146,9 @@ class ZenEncoder:
             The text is not a string, or is empty.
         """
         encoded = self._encoder.encode([text], Want.POOLED | Want.TOKENS, role=Role.QUERY)
-        weights = query_weights(encoded.ids[0], self._artifact.shipped, frequencies)
-        return QueryEmbedding(encoded.pooled[0], encoded.tokens[0], weights, self._artifact.projection)
+        ids = encoded.ids[0]
+        weights = query_weights(ids, self._artifact.shipped, frequencies)
+        return QueryEmbedding(encoded.pooled[0], encoded.tokens[0], ids, weights, self._artifact.projection)
 
     def token_sets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the distinct ids of the tokens that are read of each document, ascending."""
@@ -159,10 +166,11 @@ class ZenEncoder:
     ) -> list[TokenStates]:
         """Return the token directions of each text, for late interaction."""
         encoded = self._encoder.encode(texts, Want.POOLED | Want.TOKENS, on_progress=on_progress)
-        return [
-            TokenStates(vector, tokens, self._artifact.token_weights[ids])
-            for vector, tokens, ids in zip(encoded.pooled, encoded.tokens, encoded.ids, strict=True)
-        ]
+        return list(map(TokenStates, encoded.pooled, encoded.tokens, encoded.ids))
+
+    def cut_windows(self, texts: Sequence[str]) -> list[Windows]:
+        """Cut texts into overlapping windows that the model can read whole."""
+        return cut_windows(texts, self.splitting_tokenizer, self.max_tokens)
 
 
 _loaded: dict[tuple[str, Path | None, int | None], ZenEncoder] = {}
