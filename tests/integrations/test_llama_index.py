@@ -254,6 +254,9 @@ def test_the_postprocessor_orders_nodes(nodes):
     texts = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
     assert [one.score for one in with_metadata] == [r.score for r in ZenReranker().rerank("what do cats do?", texts)]
     assert rerank.postprocess_nodes([], query_str="what?") == []
+    given = ZenRerank(reranker=ZenReranker(), metadata_mode="none")
+    assert given.postprocess_nodes(found, query_str="what do cats do?")[:2] == best
+    assert "reranker" not in given.to_dict()
     with pytest.raises(InputError, match="no query"):
         rerank.postprocess_nodes(found)
 

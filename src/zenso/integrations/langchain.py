@@ -357,6 +357,7 @@ class ZenCompressor(BaseDocumentCompressor):
     top_n : int, optional
         All by default.
     reranker : ZenReranker
+        For example ``ZenReranker(memory=memory)``, to which words weigh as the memory's documents say.
     """
 
     top_n: int | None = None

@@ -297,6 +297,8 @@ class ZenRerank(BaseNodePostprocessor):
         All by default.
     metadata_mode : MetadataMode
         Which metadata of a node is read with its text.
+    reranker : ZenReranker, optional
+        One that exists already, such as ``ZenReranker(memory=memory)``, in place of ``model``.
     """
 
     model: str = Field(default=DEFAULT_MODEL, description="Name of the model in Zenso's catalogue.")
@@ -304,12 +306,13 @@ class ZenRerank(BaseNodePostprocessor):
     metadata_mode: MetadataMode = Field(
         default=MetadataMode.EMBED, description="Which metadata of a node is read with its text."
     )
+    reranker: ZenReranker | None = Field(default=None, exclude=True)
     _reranker: ZenReranker = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
         """Make the reranker, which loads its model when it is first used."""
         super().model_post_init(context)
-        self._reranker = ZenReranker(self.model)
+        self._reranker = self.reranker or ZenReranker(self.model)
 
     @classmethod
     def class_name(cls) -> str:
