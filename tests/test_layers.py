@@ -17,6 +17,7 @@ LAYERS: dict[str, set[str]] = {
     "zen": {"canonical", "models", "bitdelta"},
     "memory": {"canonical", "zen", "bitdelta"},
     "rerank": {"canonical", "bitdelta", "zen", "memory"},
+    "integrations": {"canonical", "models", "zen", "memory", "rerank"},
     "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank"},
 }
 SHARED = {"errors", "__version__"}
