@@ -150,6 +150,18 @@ def test_an_aligner_of_other_models_is_refused(encoder):
             AlignedEncoder(MODEL, MODEL, aligner=wrong)
 
 
+def test_an_aligner_of_other_sizes_is_refused(encoder):
+    good = identity(encoder)
+    narrow = IntegerMap(good.pooled.weights[:, :64], good.pooled.bias)
+    for wrong in (
+        replace(good, pooled=narrow, tokens=None, token_ids=None),
+        replace(good, token_ids=good.token_ids[:-1]),
+        replace(good, token_ids=good.token_ids + 1),
+    ):
+        with pytest.raises(ModelError, match="of other models"):
+            AlignedEncoder(MODEL, MODEL, aligner=wrong)
+
+
 def test_models_without_an_aligner():
     with pytest.raises(ModelError, match="no aligner from e5-small-v2 to all-MiniLM-L6-v2 is shipped"):
         AlignedEncoder("e5-small-v2")

@@ -44,3 +44,11 @@ def test_nothing_to_learn_from():
         ridge.solve(0)
     with pytest.raises(InputError, match="all 3 vectors are the same"):
         ridge.solve(0.1)
+
+
+def test_shapes_that_do_not_fit():
+    ridge = Ridge(3, 2)
+    for x, y in ((4, 3), (4, 3)), ((4, 4), (4, 2)), ((4, 3), (3, 2)):
+        with pytest.raises(InputError, match=r"not \(n, 3\) and \(n, 2\)"):
+            ridge.add(np.zeros(x), np.zeros(y))
+    assert ridge.rows == 0

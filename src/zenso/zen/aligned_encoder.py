@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zenso import models
-from zenso.bitdelta import SlotQuery
+from zenso.bitdelta import SLOT_WIDTH, SlotQuery
 from zenso.canonical import (
     CanonicalEncoder,
     Encoded,
@@ -107,6 +107,7 @@ class AlignedEncoder(ZenEncoder):
             )
             raise ModelError(message)
         self._target = target
+        self._check_sizes()
 
     @cached_property
     def provenance(self) -> AlignedProvenance:
@@ -144,6 +145,19 @@ class AlignedEncoder(ZenEncoder):
         if self.aligner.maps_tokens:
             return query
         return PooledQuery(**{one.name: getattr(query, one.name) for one in fields(query)})
+
+    def _check_sizes(self) -> None:
+        """Refuse maps that do not belong to models of these sizes, whatever they say of themselves."""
+        artifact, ids = self._encoder.artifact, self.aligner.token_ids
+        sizes = (self.aligner.pooled.inputs, self.aligner.pooled.outputs)
+        strange = ids is not None and (
+            len(ids) != len(artifact.words) or ids.max() >= len(self._artifact.token_weights)
+        )
+        if sizes != (artifact.hidden, SLOT_WIDTH) or strange:
+            message = (
+                f"the aligner maps {sizes[0]} to {sizes[1]} numbers, or token ids, of other models than {self.name}"
+            )
+            raise ModelError(message)
 
     def token_sets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the distinct ids, in the other model, of the tokens that are read of each document, ascending."""

@@ -29,7 +29,17 @@ class Ridge:
         ----------
         x : float64, shape (n, inputs)
         y : float64, shape (n, outputs)
+
+        Raises
+        ------
+        InputError
+            A shape is another.
         """
+        if x.shape != (len(y), len(self._sum_x)) or y.shape != (len(x), len(self._sum_y)):
+            message = (
+                f"pairs have shapes {x.shape} and {y.shape}, not (n, {len(self._sum_x)}) and (n, {len(self._sum_y)})"
+            )
+            raise InputError(message)
         self.rows += len(x)
         self._sum_x += x.sum(axis=0)
         self._sum_y += y.sum(axis=0)
