@@ -150,19 +150,21 @@ def _start(bars: Progress, description: str, total: int) -> Advance:
     return lambda done: bars.advance(task, done)
 
 
-def evaluate(data: RetrievalSet, ranking: Ranking) -> dict[str, NDArray[np.float64]]:
-    """Compute the measures of every query; scores handed over fall by one a place, so that ties stay as broken here."""
+def evaluate(
+    data: RetrievalSet, rankings: Sequence[Rows], measures: Mapping[str, Any] = MEASURES
+) -> dict[str, NDArray[np.float64]]:
+    """Compute measures of every query; scores handed over fall by one a place, so that ties stay as broken here."""
     scored = [
         ir_measures.ScoredDoc(query, data.document_ids[row], float(len(rows) - place))
-        for query, rows in zip(data.query_ids, ranking.rows, strict=True)
+        for query, rows in zip(data.query_ids, rankings, strict=True)
         for place, row in enumerate(rows.tolist())
     ]
-    values: dict[Any, dict[str, float]] = {measure: {} for measure in MEASURES.values()}
-    for metric in ir_measures.iter_calc(list(MEASURES.values()), data.judgements, scored):
+    values: dict[Any, dict[str, float]] = {measure: {} for measure in measures.values()}
+    for metric in ir_measures.iter_calc(list(measures.values()), data.judgements, scored):
         values[metric.measure][metric.query_id] = metric.value
     return {
         name: np.array([values[measure].get(query, 0.0) for query in data.query_ids])
-        for name, measure in MEASURES.items()
+        for name, measure in measures.items()
     }
 
 
@@ -335,7 +337,8 @@ def compare(measured: Sequence[Mapping[str, NDArray[np.float64]]]) -> dict[str, 
     return values
 
 
-def _folder(argument: str) -> Path:
+def retrieval_folder(argument: str) -> Path:
+    """Check an argument of the command line that names a retrieval set."""
     folder = Path(argument)
     missing = [name for name in ("corpus.jsonl", "queries.jsonl") if not (folder / name).is_file()]
     if missing:
@@ -348,7 +351,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this benchmark."""
     parser.add_argument(
         "--data",
-        type=_folder,
+        type=retrieval_folder,
         action="append",
         metavar="FOLDER",
         help=f"a retrieval set in the BEIR layout; again for several; default: {', '.join(map(str, FOLDERS))}",
@@ -371,7 +374,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         result: dict[str, float | int] = {}
         gained.append({})
         for name, ranking in rank(encoder, data, reranks_timed=timed).items():
-            measured = evaluate(data, ranking)
+            measured = evaluate(data, ranking.rows)
             gained[-1][name] = measured["ndcg_at_10"]
             result |= {f"{name}_{measure}": float(value.mean()) for measure, value in measured.items()}
             result[f"{name}_ms_per_query"] = ranking.milliseconds

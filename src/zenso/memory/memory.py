@@ -196,7 +196,7 @@ class Memory:
         InputError
             Naming the first value that cannot be stored; then nothing of this call is stored.
         ModelError
-            If the memory's documents were embedded by another model.
+            If the memory's documents were embedded by another model, or the encoder is an aligned one.
         StorageError
             If the disk refuses. A long list is stored in batches; those before the failing one stay.
         """
@@ -434,7 +434,7 @@ class Memory:
                 return Hits()  # nothing to search, so no model to load
         encoder = self.encoder
         with self._database.read() as connection:
-            store.check_provenance(connection, encoder.provenance, self.path)
+            store.check_provenance(connection, encoder.provenance.searched, self.path)
         query_codes = encoder.encode_query(checked, self.frequencies).prepare()
         words = self._telling_words(checked) if hybrid else None
         question = Question(query_codes, words, k, condition)
@@ -443,7 +443,7 @@ class Memory:
                 view = self._matrix.view(connection)
                 if view is None:
                     continue  # another thread saw a newer state
-                store.check_provenance(connection, encoder.provenance, self.path)
+                store.check_provenance(connection, encoder.provenance.searched, self.path)
                 return answer(connection, view, question, self.settings, explain=explain)
 
     def search_vector(
@@ -580,11 +580,9 @@ class Memory:
     def _telling_words(self, query: str) -> list[str]:
         """Return the words of a query that are not in too many documents, judged by the rarest token of each."""
         words = query_words(query)
-        pieces = [
-            encoding.ids for encoding in self.encoder.splitting_tokenizer.encode_batch(words, add_special_tokens=False)
-        ]
+        pieces = self.encoder.word_tokens(words)
         ends = np.cumsum([len(ids) for ids in pieces])
-        documents, counts = self.frequencies(np.array([i for ids in pieces for i in ids], np.int32))
+        documents, counts = self.frequencies(np.concatenate([np.empty(0, np.int32), *pieces]))
         held = [int(part.min(initial=documents)) for part in np.split(counts, ends)[: len(words)]]
         return telling_words(words, held, documents)
 
@@ -608,6 +606,7 @@ class Memory:
         """
         self._database.require_writable()
         encoder = self.encoder
+        store.check_storable(encoder.provenance)
         with self._database.read() as connection:
             store.check_provenance(connection, encoder.provenance, self.path)
             known = store.known_embeddings(connection, batch)

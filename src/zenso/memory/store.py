@@ -130,6 +130,21 @@ def check_provenance(connection: sqlite3.Connection, provenance: "Provenance", f
         )
 
 
+def check_storable(provenance: "Provenance") -> None:
+    """Refuse embeddings that another model made by way of an aligner: they come near to native ones, no more.
+
+    Raises
+    ------
+    ModelError
+        If the provenance is that of an aligned encoder.
+    """
+    if not provenance.native:
+        raise ModelError(
+            f"embeddings of {provenance.model.model_id} through an aligner are for searching, a memory does not store "
+            "them; open it with its own model to add documents"
+        )
+
+
 def provenance_id(connection: sqlite3.Connection, provenance: "Provenance") -> int:
     """Return the row of ``provenance``, made when missing."""
     connection.execute(
