@@ -16,6 +16,7 @@ BENCHES = {
     "canonical": "bench.canonical",
     "concurrency": "bench.concurrency",
     "crash": "bench.crash",
+    "cross_model": "bench.cross_model",
     "engines": "bench.engines",
     "quality": "bench.quality",
     "rerank": "bench.rerank",

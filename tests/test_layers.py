@@ -18,6 +18,7 @@ LAYERS: dict[str, set[str]] = {
     "memory": {"canonical", "zen", "bitdelta"},
     "rerank": {"canonical", "bitdelta", "zen", "memory"},
     "evaluation": {"bitdelta", "zen", "memory", "rerank"},
+    "integrations": {"canonical", "models", "zen", "memory", "rerank"},
     "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "evaluation"},
 }
 SHARED = {"errors", "__version__"}

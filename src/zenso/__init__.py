@@ -16,7 +16,7 @@ from zenso.errors import InputError, IntegrityError, ModelError, StorageError, Z
 if TYPE_CHECKING:
     from zenso.memory import Document, Hit, Memory
     from zenso.rerank import RerankResult, ZenReranker
-    from zenso.zen import ZenEncoder, load_encoder
+    from zenso.zen import AlignedEncoder, ZenEncoder, encode_with_fallback, load_encoder
 
     open = Memory.open  # noqa: A001  # the one obvious name: zenso.open(path)
 
@@ -24,16 +24,19 @@ __version__ = _version("zenso")
 
 # Loaded on first use, so that `import zenso` stays fast.
 _HOMES = {
+    "AlignedEncoder": "zenso.zen",
     "Document": "zenso.memory",
     "Hit": "zenso.memory",
     "Memory": "zenso.memory",
     "RerankResult": "zenso.rerank",
     "ZenEncoder": "zenso.zen",
     "ZenReranker": "zenso.rerank",
+    "encode_with_fallback": "zenso.zen",
     "load_encoder": "zenso.zen",
 }
 
 __all__ = [
+    "AlignedEncoder",
     "Document",
     "Hit",
     "InputError",
@@ -46,6 +49,7 @@ __all__ = [
     "ZenReranker",
     "ZensoError",
     "__version__",
+    "encode_with_fallback",
     "load_encoder",
     "open",
 ]

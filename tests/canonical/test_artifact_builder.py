@@ -40,6 +40,16 @@ def test_every_architecture_gives_the_vectors_of_the_float_model(small_model, tm
         assert reference.vector(ids) @ vector / np.linalg.norm(vector) > 0.9999
 
 
+@pytest.mark.parametrize("kind", ["bert", "mpnet", "xlm-roberta"])
+def test_outliers_of_the_stream_are_not_cut(small_model, tmp_path, kind):
+    model = small_model(7, kind=kind, positions=44)
+    model.tensors["encoder.layer.0.output.dense.weight"][:4] *= 1000  # beyond 1,024, where a layer norm clamps
+    encoded = CanonicalEncoder(model.open(tmp_path), threads=1).encode(TEXTS)
+    reference = FloatEncoder(tmp_path)
+    for ids, vector in zip(encoded.ids, encoded.pooled.astype(np.float64), strict=True):
+        assert reference.vector(ids) @ vector / np.linalg.norm(vector) > 0.9999
+
+
 def test_buckets_of_relative_positions_are_the_published_ones():
     assert [mpnet_bucket(distance) for distance in range(-400, 401)] == [
         published_bucket(distance) for distance in range(-400, 401)

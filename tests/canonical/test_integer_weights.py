@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zenso.canonical.integer_weights import ACTIVATION_BITS, fixed_point, integer_linear, integer_rows
+from zenso.canonical.integer_weights import (
+    ACTIVATION_BITS,
+    feed_forward_reach,
+    fixed_point,
+    integer_linear,
+    integer_rows,
+    stream_scale,
+)
 from zenso.errors import ModelError
 
 INT32_MAX = 2**31 - 1
@@ -139,3 +146,31 @@ def test_rows_are_near_what_they_stand_for(table):
 def test_rows_that_are_too_large_are_refused():
     with pytest.raises(ModelError, match="takes less than 1024"):
         integer_rows(np.full((2, 8), 2000.0), "table")
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_no_four_neurons_add_more_than_the_reach(seed):
+    random = np.random.default_rng(seed)
+    up, down = random.normal(size=(12, 8)), random.normal(size=(8, 12))
+    up_bias, gain, bias = random.normal(size=12), random.normal(size=8), random.normal(size=8)
+    reach = feed_forward_reach(up, up_bias, gain, bias, down)
+    # Inputs that excite one neuron each as far as a layer norm can, and some that excite none in particular.
+    directions = np.concatenate([up * gain, random.normal(size=(50, 8))])
+    normalised = directions / np.linalg.norm(directions, axis=1, keepdims=True) * np.sqrt(8)
+    neurons = np.maximum(0, (normalised * gain + bias) @ up.T + up_bias)
+    added = np.sort(np.abs(neurons[:, None, :] * down), axis=2)[:, :, -4:].sum(axis=2)
+    assert added.max() <= reach * (1 + 1e-12)
+
+
+def test_one_neuron_reaches_what_it_can():
+    up, down = np.array([[3.0, 4.0]]), np.array([[7.0], [-10.0]])
+    # u = (0.6, 0.8) * sqrt(2) excites it most: 5 * sqrt(2), plus the biases 3 * 1 + 4 * 2 and 0.5.
+    reach = feed_forward_reach(up, np.array([0.5]), np.ones(2), np.array([1.0, 2.0]), down)
+    assert reach == pytest.approx(10 * (5 * 2**0.5 + 11.5), rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("reach", "scale"), [(0.0, 1.0), (1023.9, 1.0), (1024.0, 0.5), (2897.0, 0.25), (16383.0, 1 / 16), (1e9, 1 / 16)]
+)
+def test_the_stream_is_scaled_below_the_clamp(reach, scale):
+    assert stream_scale(reach) == scale

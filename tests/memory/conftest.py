@@ -26,6 +26,7 @@ class CachingEncoder:
         self._queries = {}
         self.provenance = encoder.provenance
         self.splitting_tokenizer = encoder.splitting_tokenizer
+        self.word_tokens = encoder.word_tokens
         self.encoded = []
 
     def encode_documents(self, texts, on_progress=None):

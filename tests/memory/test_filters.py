@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from zenso.errors import InputError
 from zenso.memory import Memory
+from zenso.memory.metadata import storable
 
 NAMES = ["a", "b.c", 'q"uote', "back\\slash", "' OR 1=1 --", "\u00fc", "nul\x00", "$.a", "[0]", "a'"]
 NAMES = [name for name in NAMES if not name.startswith("$")]
@@ -25,17 +26,20 @@ metadata = st.dictionaries(st.sampled_from(NAMES), st.one_of(scalars, st.lists(s
 ordered = st.one_of(
     st.integers(-3, 3), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["", "x", "x\x00", "\uffff"])
 )
+texts = st.one_of(st.sampled_from(["", "x", "X", "\x00", "ss", "ẞ", "İ"]), st.text(max_size=2))
 conditions = st.one_of(
     scalars,
     st.dictionaries(st.sampled_from(["$eq", "$ne"]), scalars, min_size=1),
     st.dictionaries(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), ordered, min_size=1),
     st.dictionaries(st.sampled_from(["$in", "$nin"]), st.lists(scalars, max_size=3), min_size=1),
-    st.fixed_dictionaries({"$exists": st.booleans()}),
+    st.dictionaries(st.sampled_from(["$contains", "$icontains"]), texts, min_size=1),
+    st.dictionaries(st.sampled_from(["$exists", "$empty"]), st.booleans(), min_size=1),
     st.fixed_dictionaries({"$not": scalars}),
 )
 wheres = st.recursive(
     st.dictionaries(st.sampled_from(NAMES), conditions, max_size=2),
     lambda inner: st.one_of(
+        st.fixed_dictionaries({"$ids": st.lists(st.sampled_from([*map(str, range(9)), "other"]), max_size=4)}),
         st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=3)}),
         st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=3)}),
         st.fixed_dictionaries({"$not": inner}),
@@ -56,18 +60,24 @@ def equal(left, right):
     return kind(left) is kind(right) and left == right
 
 
-def holds(document, where):
+def holds(name, document, where):
     """The meaning of filters, spelt out in plain Python."""
     return all(
-        all(holds(document, part) for part in value)
+        all(holds(name, document, part) for part in value)
         if key == "$and"
-        else any(holds(document, part) for part in value)
+        else any(holds(name, document, part) for part in value)
         if key == "$or"
-        else not holds(document, value)
+        else not holds(name, document, value)
         if key == "$not"
+        else name in value
+        if key == "$ids"
         else field_holds(document, key, value)
         for key, value in where.items()
     )
+
+
+def texts_of(members):
+    return [member for member in members if isinstance(member, str)]
 
 
 def field_holds(document, name, condition):
@@ -80,7 +90,10 @@ def field_holds(document, name, condition):
         "$ne": lambda want: not any(equal(member, want) for member in members),
         "$in": lambda want: any(equal(member, one) for member in members for one in want),
         "$nin": lambda want: not any(equal(member, one) for member in members for one in want),
+        "$contains": lambda want: any(storable(want) in member for member in texts_of(members)),
+        "$icontains": lambda want: any(storable(want).casefold() in member.casefold() for member in texts_of(members)),
         "$exists": lambda want: (name in document) == want,
+        "$empty": lambda want: all(member in (None, "") for member in members) == want,
         "$not": lambda want: not field_holds(document, name, want),
     }
     return all(
@@ -100,7 +113,7 @@ def test_filters_mean_what_python_says(described, filters, encoder, tmp_path_fac
         memory.add(["text"] * len(ids), ids=ids, metadata=described)
         assert [document.metadata for document in memory] == described
         for where in filters:
-            expected = [name for name, fields in zip(ids, described, strict=True) if holds(fields, where)]
+            expected = [name for name, fields in zip(ids, described, strict=True) if holds(name, fields, where)]
             assert [hit.id for hit in memory.search("text", k=99, where=where)] == expected, where
 
 
@@ -125,6 +138,11 @@ def test_a_filter_sees_replaced_metadata(memory):
         ({"a": {"$gt": None}}, "only numbers and texts have an order"),
         ({"a": {"$lt": True}}, "only numbers and texts have an order"),
         ({"a": {"$exists": 1}}, "give True or False"),
+        ({"a": {"$empty": None}}, r"\$empty on 'a' is None; give True or False"),
+        ({"a": {"$contains": 1}}, r"\$contains on 'a' is 1; give a str"),
+        ({"a": {"$icontains": ["x"]}}, "give a str"),
+        ({"$ids": "a"}, r"\$ids is 'a'; give a list"),
+        ({"$ids": [1]}, "give a str"),
         ({"a": float("nan")}, "nan"),
         ({"a": 2**70}, "64 bits"),
         ({"$and": []}, "non-empty list"),

@@ -40,6 +40,68 @@ def test_public_names():
     ]
 
 
+def test_documents_are_found_and_deleted_by_a_filter(memory):
+    ids = memory.add(["one", "two", "three"], metadata=[{"n": 1}, {"n": 2}, {"n": 3}])
+    assert [document.id for document in memory.find({"n": {"$gte": 2}})] == ids[1:]
+    assert memory.find({"$ids": [ids[1], "unknown"]}) == [memory[ids[1]]]
+    assert memory.delete_where({"n": {"$lt": 3}}) == 2
+    assert memory.ids() == ids[2:]
+    assert [hit.id for hit in memory.search("two")] == ids[2:]
+    assert memory.delete_where({"n": 9}) == 0
+    with pytest.raises(InputError, match="where is None"):
+        memory.delete_where(None)
+    assert memory.delete_where({}) == 1
+    assert len(memory) == 0
+
+
+def test_search_by_a_vector(memory, encoder):
+    texts = ["A dog barks.", "Cats purr.", "Bread needs flour.", "A dog barks."]
+    memory.add(texts, ids=["d", "c", "b", "a"], metadata=[{"n": n} for n in range(4)])
+    vectors = memory.vectors(["a", "b", "unknown"])
+    assert list(vectors) == ["a", "b"]
+    embedded = encoder.encode_documents(texts).vectors
+    assert np.array_equal(vectors["b"], embedded[2])
+    exact = embedded.astype(np.int64) @ embedded[0].astype(np.int64)
+    expected = sorted(zip(-exact, ["d", "c", "b", "a"], strict=True))
+    hits = memory.search_vector(embedded[0], k=4)
+    assert [(hit.id, hit.score) for hit in hits] == [(name, -dot / 32767**2) for dot, name in expected]
+    assert [hit.id for hit in hits] == ["a", "d", "c", "b"]  # equal scores by id
+    assert memory.search_vector(embedded[0], k=3) == hits[:3]
+    assert memory.search_vector(embedded[0], where={"n": 2}) == hits[3:]
+    floats = memory.search_vector((embedded[0] / 1234).tolist())
+    assert [hit.id for hit in floats] == [hit.id for hit in hits]
+    assert floats[0].similarity == pytest.approx(1, abs=1e-4)
+
+
+def test_a_vector_is_searched_in_all_blocks(memory, monkeypatch):
+    monkeypatch.setattr(store, "_VECTORS_AT_ONCE", 2)
+    memory.add(["one", "two", "three", "four", "five"], ids=list("abcde"))
+    assert memory.search_vector(memory.vectors("e")["e"], k=1)[0].id == "e"
+    assert len(memory.search_vector(memory.vectors("e")["e"], k=9)) == 5
+
+
+@pytest.mark.parametrize(
+    ("vector", "message"),
+    [
+        ([0.5] * 383, "383 numbers, the documents' have 384"),
+        ([0.0] * 384, "zero"),
+        ([float("nan")] * 384, "NaN"),
+        ([[0.5] * 384], "shape"),
+        (["x"] * 384, "give one row of numbers"),
+    ],
+)
+def test_vectors_that_cannot_be_searched_for(memory, vector, message):
+    memory.add("text")
+    with pytest.raises(InputError, match=message):
+        memory.search_vector(vector)
+
+
+def test_search_by_a_vector_in_an_empty_memory(memory):
+    assert memory.search_vector([1.0] * 384) == []
+    with pytest.raises(InputError, match="k is 0"):
+        memory.search_vector([1.0] * 384, k=0)
+
+
 def test_add_search_get_delete(memory):
     ids = memory.add(["A dog barks at night.", "Bread needs flour and water."], metadata=[{"lang": "en"}, {"n": 2}])
     assert len(memory) == 2

@@ -41,6 +41,7 @@ class NoisyEncoder:
         self.provenance = encoder.provenance
         self.encode_query = encoder.encode_query
         self.splitting_tokenizer = encoder.splitting_tokenizer
+        self.word_tokens = encoder.word_tokens
 
     def encode_documents(self, texts, on_progress=None):
         real = self._encoder.encode_documents([text.split(" #")[0] for text in texts])

@@ -69,6 +69,10 @@ class Encoder:
     attention_norm: str
     relative_bias: Float64 | None  # (heads, 2 * tokens - 1): entry tokens - 1 + (key - query)
 
+    def layer_prefix(self, index: int) -> str:
+        """Return what the names of a layer's tensors begin with."""
+        return self.layer.format(index=index)
+
 
 def read_encoder(folder: Path, weights: Weights) -> Encoder:
     """Read ``config.json`` and find the parts of the encoder.

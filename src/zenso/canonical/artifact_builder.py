@@ -20,9 +20,11 @@ from zenso.canonical.integer_weights import (
     GAIN_BITS,
     STREAM_BITS,
     IntegerLinear,
+    feed_forward_reach,
     fixed_point,
     integer_linear,
     integer_rows,
+    stream_scale,
 )
 from zenso.canonical.tables import gelu_table
 from zenso.errors import ModelError
@@ -73,33 +75,54 @@ class _KernelImage:
         return b"".join((np.array(header, dtype="<i4").tobytes(), *self._parts))
 
 
-def _norm_words(image: _KernelImage, weights: Weights, prefix: str, hidden: int) -> list[int]:
-    gain = fixed_point(weights.get(f"{prefix}.weight", hidden), GAIN_BITS, prefix)
-    bias = fixed_point(weights.get(f"{prefix}.bias", hidden), STREAM_BITS, prefix)
+def _scale(weights: Weights, model: Encoder) -> float:
+    """Choose the scale of the residual stream by its outliers, which a feed-forward layer makes."""
+    hidden, wide = model.hidden, model.intermediate
+    reach = 0.0
+    for prefix in map(model.layer_prefix, range(model.layers)):
+        reach = max(
+            reach,
+            feed_forward_reach(
+                weights.get(f"{prefix}intermediate.dense.weight", wide, hidden),
+                weights.get(f"{prefix}intermediate.dense.bias", wide),
+                weights.get(f"{prefix}{model.attention_norm}.weight", hidden),
+                weights.get(f"{prefix}{model.attention_norm}.bias", hidden),
+                weights.get(f"{prefix}output.dense.weight", hidden, wide),
+            ),
+        )
+    return stream_scale(reach)
+
+
+def _norm_words(image: _KernelImage, weights: Weights, prefix: str, hidden: int, scale: float) -> list[int]:
+    gain = fixed_point(weights.get(f"{prefix}.weight", hidden) * scale, GAIN_BITS, prefix)
+    bias = fixed_point(weights.get(f"{prefix}.bias", hidden) * scale, STREAM_BITS, prefix)
     return [image.append(gain), image.append(bias)]
 
 
-def _layer_words(image: _KernelImage, weights: Weights, index: int, model: Encoder) -> list[int]:
-    hidden, wide, prefix = model.hidden, model.intermediate, model.layer.format(index=index)
+def _layer_words(image: _KernelImage, weights: Weights, prefix: str, model: Encoder, scale: float) -> list[int]:
+    """Add a layer; ``scale`` is that of the residual stream, which the layers that read it undo."""
+    hidden, wide = model.hidden, model.intermediate
 
     def dense(name: str, outputs: int, inputs: int) -> tuple[Float64, Float64]:
         stem = prefix + name
         return weights.get(f"{stem}.weight", outputs, inputs), weights.get(f"{stem}.bias", outputs)
 
+    def linear(name: str, weight: Float64, bias: Float64) -> list[int]:
+        return image.linear(integer_linear(weight, bias, prefix + name))
+
     # The softmax is computed with powers of two: its constants go into the query, so that a score is an exponent.
     exponent = _LOG2_E / math.sqrt(hidden / model.heads)
     parts = [dense(name, hidden, hidden) for name in model.qkv]
     parts[0] = (parts[0][0] * exponent, parts[0][1] * exponent)
-    qkv = integer_linear(np.concatenate([w for w, _ in parts]), np.concatenate([b for _, b in parts]), prefix + "qkv")
-    words = image.linear(qkv)
-    for name, outputs, inputs in (
-        (model.attention_output, hidden, hidden),
-        ("intermediate.dense", wide, hidden),
-        ("output.dense", hidden, wide),
-    ):
-        words += image.linear(integer_linear(*dense(name, outputs, inputs), prefix + name))
-    words += _norm_words(image, weights, prefix + model.attention_norm, hidden)
-    words += _norm_words(image, weights, prefix + "output.LayerNorm", hidden)
+    words = linear("qkv", np.concatenate([w for w, _ in parts]) / scale, np.concatenate([b for _, b in parts]))
+    weight, bias = dense(model.attention_output, hidden, hidden)
+    words += linear(model.attention_output, weight * scale, bias * scale)
+    weight, bias = dense("intermediate.dense", wide, hidden)
+    words += linear("intermediate.dense", weight / scale, bias)
+    weight, bias = dense("output.dense", hidden, wide)
+    words += linear("output.dense", weight * scale, bias * scale)
+    words += _norm_words(image, weights, prefix + model.attention_norm, hidden, scale)
+    words += _norm_words(image, weights, prefix + "output.LayerNorm", hidden, scale)
     return words
 
 
@@ -113,13 +136,14 @@ def _bias_offset(image: _KernelImage, model: Encoder) -> int:
 
 def _kernel_image(weights: Weights, model: Encoder, pooling: str, on_progress: Callable[[float], None]) -> bytes:
     image = _KernelImage()
+    scale = _scale(weights, model)
     position_offset = image.append(fixed_point(model.positions, EMBEDDING_BITS, "position embeddings"))
-    embedding_norm = _norm_words(image, weights, "embeddings.LayerNorm", model.hidden)
+    embedding_norm = _norm_words(image, weights, "embeddings.LayerNorm", model.hidden, scale)
     table = gelu_table()
     table_offset = image.append(table)
     layer_words: list[int] = []
     for index in range(model.layers):
-        layer_words += _layer_words(image, weights, index, model)
+        layer_words += _layer_words(image, weights, model.layer_prefix(index), model, scale)
         on_progress((index + 1) / (model.layers + 1))
     layer_offset = image.append(np.array(layer_words, dtype=np.int32))
     bias_offset = _bias_offset(image, model)
@@ -137,7 +161,7 @@ def _kernel_image(weights: Weights, model: Encoder, pooling: str, on_progress: C
             position_offset,
             *embedding_norm,
             round(model.epsilon * (1 << 2 * EMBEDDING_BITS)),
-            round(model.epsilon * (1 << 2 * STREAM_BITS)),
+            round(model.epsilon * scale**2 * (1 << 2 * STREAM_BITS)),
             table_offset,
             len(table) - 1,
             layer_offset,

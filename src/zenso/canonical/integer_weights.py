@@ -13,12 +13,15 @@ from zenso.errors import ModelError
 
 PANEL = 16  # output channels that the kernel computes together
 ACTIVATION_BITS = 12
-STREAM_BITS = 16  # fraction bits of the residual stream
+STREAM_BITS = 16  # fraction bits of the residual stream, unless its outliers need more room: see stream_scale
 EMBEDDING_BITS = 20  # fraction bits of the summed embedding tables
 GAIN_BITS = 20
 _ACCUMULATOR_LIMIT = (1 << 31) - 1
 _HEADROOM = 0.98  # rounding the weights adds at most inputs / 2 * 2^12 to an accumulator: below 1% up to 8,192 inputs
 _SMALLEST_SHIFT, _LARGEST_SHIFT = 21, 62
+_NORM_LIMIT = 1 << 10  # the kernel clamps what enters a layer norm to this magnitude (CLAMP)
+_STRONGEST = 4  # neurons of a feed-forward layer that may make an outlier together
+_SMALLEST_SCALE = 2.0**-4
 
 Float64 = NDArray[np.float64]
 
@@ -97,6 +100,44 @@ def integer_linear(weight: Float64, bias: Float64, name: str) -> IntegerLinear:
         shift=shift.astype(np.int32),
         bias=fixed_point(bias, STREAM_BITS, f"{name} bias"),
     )
+
+
+def feed_forward_reach(up: Float64, up_bias: Float64, gain: Float64, bias: Float64, down: Float64) -> float:
+    """Bound what the strongest neurons of a feed-forward layer can add to a number of the residual stream.
+
+    A layer norm of width n gives u * gain + bias with ||u||^2 <= n, which bounds every neuron; an outlier of the stream
+    is the work of a few, so the four that can add most to a number count. (All together would be a proof for any input,
+    and several times what texts reach.)
+
+    Parameters
+    ----------
+    up : float64, shape (wide, hidden)
+    up_bias : float64, shape (wide,)
+    gain, bias : float64, shape (hidden,)
+        Of the layer norm before the layer.
+    down : float64, shape (hidden, wide)
+
+    Returns
+    -------
+    float
+        The largest such bound of all ``hidden`` numbers.
+    """
+    squares = np.array([math.fsum(row) for row in np.square(up * gain).tolist()])
+    middles = np.array([math.fsum(row) for row in (up * bias).tolist()]) + up_bias
+    peaks = np.maximum(0.0, np.sqrt(squares * up.shape[1]) + middles)  # GELU(x) <= max(x, 0)
+    strongest = np.sort(np.abs(down) * peaks, axis=1)[:, -_STRONGEST:]
+    return max(math.fsum(row) for row in strongest.tolist())
+
+
+def stream_scale(reach: float) -> float:
+    """Power of two, 1 to 1/16, that brings a residual stream of this reach into the range of the kernel's layer norm.
+
+    A layer norm does not feel the scale of its input, so a model whose stream is scaled gives the same vectors.
+    """
+    scale = 1.0
+    while reach * scale >= _NORM_LIMIT and scale > _SMALLEST_SCALE:
+        scale /= 2
+    return scale
 
 
 def integer_rows(table: Float64, name: str) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from zenso.errors import InputError, StorageError
 from zenso.memory import schema
 from zenso.memory.disk_errors import BUSY_SECONDS, NOT_A_MEMORY, translated
+from zenso.memory.filters import add_functions
 
 FILE_NAME = "memory.sqlite3"
 
@@ -184,6 +185,7 @@ class Database:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_size_limit = 67108864")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log, checks the file
+            add_functions(connection)
         except BaseException:
             connection.close()
             raise

@@ -106,7 +106,7 @@ def check_id(value: object, what: str = "the id") -> str:
     return str.__str__(value)
 
 
-def check_ids(ids: str | Iterable[str]) -> list[str]:
+def check_ids(ids: str | Iterable[object]) -> list[str]:
     """Return the ids as a list, each checked; one str is one id."""
     if isinstance(ids, str):
         return [check_id(ids)]

@@ -2,15 +2,20 @@
 
 A condition on a field holds if the field's value satisfies it, or any member when the value is a list. Numbers
 compare with numbers, texts with texts by code point; ``True`` is not 1. ``$ne`` and ``$nin`` are the negations of
-``$eq`` and ``$in``, so they also hold for documents without the field. No name or value ever becomes part of the SQL.
+``$eq`` and ``$in``, so they also hold for documents without the field. ``$contains`` finds a part of a text,
+``$icontains`` whatever its case; ``$empty`` holds for a field that is missing or has nothing but None and ``""``.
+``{"$ids": [...]}`` stands beside fields and leaves the documents of these ids. No name or value ever becomes part of
+the SQL.
 """
 
-from collections.abc import Iterator, Mapping
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from zenso.errors import InputError
-from zenso.memory.metadata import SqlValue, check_field_name, check_scalar, sql_value
+from zenso.memory.documents import check_ids
+from zenso.memory.metadata import SqlValue, check_field_name, check_scalar, sql_value, storable
 
 # SQLite takes 32,766 parameters, expressions 1,000 operators deep, and has a parser stack of 100 entries, of which a
 # level of nesting uses at most 6; these limits stay well below.
@@ -23,7 +28,16 @@ _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _NUMBERS = ("-9e999", "''")
 _TEXTS = ("''", "x''")
 _NEGATIONS = {"$ne": "$eq", "$nin": "$in"}
-_OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$not")
+_PARTS = {
+    "$contains": "typeof(value) = 'text' AND instr(value, ?)",
+    "$icontains": "typeof(value) = 'text' AND instr(zenso_casefold(value), ?)",
+}
+# Which of a field's values make it present. $empty is the negation: not one but NULL, LIST (see metadata.py) and "".
+_PRESENCE = {"$exists": "1", "$empty": "value NOT IN (x'02', x'03', '')"}
+_OPERATORS = (
+    *("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$contains", "$icontains", "$exists", "$empty"),
+    "$not",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,15 @@ class Condition:
 
     sql: str
     parameters: tuple[SqlValue, ...]
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """Give a connection what conditions call: SQLite's own ``lower`` knows the letters of ASCII only."""
+    connection.create_function("zenso_casefold", 1, _casefold, deterministic=True)
+
+
+def _casefold(value: SqlValue) -> SqlValue:
+    return value.casefold() if isinstance(value, str) else value
 
 
 def compile_where(where: Mapping[str, object]) -> Condition:
@@ -77,9 +100,13 @@ class _Compiler:
             return self._join("AND" if key == "$and" else "OR", parts)
         if key == "$not":
             return f"(NOT {self.every(value, '$not')})"
+        if key == "$ids":
+            ids = check_ids(self._listed(value, "$ids"))
+            self.parameters += ids
+            return f"documents.id IN ({','.join('?' * len(ids))})"
         if isinstance(key, str) and key.startswith("$"):
             raise InputError(
-                f"unknown operator {key!r} where a field is expected; use $and, $or, $not, or a field's name"
+                f"unknown operator {key!r} where a field is expected; use $and, $or, $not, $ids, or a field's name"
             )
         return self._field(check_field_name(key, "a field of the filter"), value)
 
@@ -91,29 +118,39 @@ class _Compiler:
         return self._join("AND", [self._operator(name, operator, operand) for operator, operand in value.items()])
 
     def _operator(self, name: str, operator: object, operand: object) -> str:
-        what = f"{operator} on {name!r}"
         if operator in _NEGATIONS:
             return f"(NOT {self._operator(name, _NEGATIONS[str(operator)], operand)})"
-        if operator == "$eq":
-            return self._any(name, "value = ?", self._scalar(operand, what))
+        if operator in ("$eq", "$in"):
+            return self._equality(name, str(operator), operand)
         if operator in _COMPARISONS:
             return self._comparison(name, str(operator), operand)
-        if operator == "$in":
-            return self._membership(name, operand, what)
-        if operator == "$exists":
-            if not isinstance(operand, bool):
-                raise InputError(f"{what} is {operand!r}; give True or False")
-            return f"({'' if operand else 'NOT '}{self._any(name, '1')})"
+        if operator in _PARTS:
+            return self._part(name, str(operator), operand)
+        if operator in _PRESENCE:
+            return self._presence(name, str(operator), operand)
         if operator == "$not":
             with self._nested():
                 return f"(NOT {self._field(name, operand)})"
         raise InputError(f"unknown operator {operator!r} on {name!r}; the operators are {', '.join(_OPERATORS)}")
 
-    def _membership(self, name: str, operand: object, what: str) -> str:
-        if not isinstance(operand, list | tuple | set | frozenset):
-            raise InputError(f"{what} is {operand!r}; give a list of values")
-        values = [self._scalar(member, f"a member of {what}") for member in operand]
+    def _equality(self, name: str, operator: str, operand: object) -> str:
+        what = f"{operator} on {name!r}"
+        if operator == "$eq":
+            return self._any(name, "value = ?", self._scalar(operand, what))
+        values = [self._scalar(member, f"a member of {what}") for member in self._listed(operand, what)]
         return self._any(name, f"value IN ({','.join('?' * len(values))})", *values)
+
+    def _part(self, name: str, operator: str, operand: object) -> str:
+        if not isinstance(operand, str):
+            raise InputError(f"{operator} on {name!r} is {operand!r}; give a str")
+        part = storable(operand)
+        return self._any(name, _PARTS[operator], part.casefold() if operator == "$icontains" else part)
+
+    def _presence(self, name: str, operator: str, operand: object) -> str:
+        if not isinstance(operand, bool):
+            raise InputError(f"{operator} on {name!r} is {operand!r}; give True or False")
+        present = operand if operator == "$exists" else not operand
+        return f"({'' if present else 'NOT '}{self._any(name, _PRESENCE[operator])})"
 
     def _comparison(self, name: str, operator: str, operand: object) -> str:
         """Compare within numbers or within texts only, as a range that the index can find."""
@@ -136,6 +173,12 @@ class _Compiler:
     def _any(self, name: str, test: str, *values: SqlValue) -> str:
         self.parameters += [name, *values]
         return f"documents.seq IN (SELECT seq FROM fields WHERE name = ? AND {test})"  # noqa: S608 - our constants
+
+    @staticmethod
+    def _listed(operand: object, what: str) -> Collection[object]:
+        if not isinstance(operand, list | tuple | set | frozenset):
+            raise InputError(f"{what} is {operand!r}; give a list of values")
+        return operand
 
     @staticmethod
     def _scalar(value: object, what: str) -> SqlValue:

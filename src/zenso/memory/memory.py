@@ -34,7 +34,7 @@ from zenso.memory.filters import compile_where
 from zenso.memory.matrix import Matrix, registered_segments
 from zenso.memory.migrations import SCHEMA_VERSION
 from zenso.memory.reembed import reembed
-from zenso.memory.search import Question, answer
+from zenso.memory.search import Question, answer, nearest
 from zenso.memory.snapshots import CopyProgress, Snapshot, take_snapshot
 from zenso.memory.stages import SearchSettings
 from zenso.memory.store import Embeddings, Source
@@ -196,7 +196,7 @@ class Memory:
         InputError
             Naming the first value that cannot be stored; then nothing of this call is stored.
         ModelError
-            If the memory's documents were embedded by another model.
+            If the memory's documents were embedded by another model, or the encoder is an aligned one.
         StorageError
             If the disk refuses. A long list is stored in batches; those before the failing one stay.
         """
@@ -211,6 +211,23 @@ class Memory:
         with self._database.write() as connection:
             store.begin_change(connection)
             deleted = store.delete(connection, checked)
+        self._changed = True
+        return deleted
+
+    def delete_where(self, where: Mapping[str, object]) -> int:
+        """Delete the documents whose metadata a filter matches, and return how many there were.
+
+        ``where`` as for ``search``; ``{}`` matches every document.
+
+        Raises
+        ------
+        InputError
+            For a filter that makes no sense.
+        """
+        condition = compile_where(where)
+        with self._database.write() as connection:
+            store.begin_change(connection)
+            deleted = store.delete_matching(connection, condition)
         self._changed = True
         return deleted
 
@@ -399,7 +416,8 @@ class Memory:
         (``settings``); with ``explain`` the ``explanation`` of the hits tells what each stage found.
 
         ``where`` leaves only documents whose metadata it matches: ``{"lang": "en", "year": {"$gte": 2020}}``, with
-        ``$eq $ne $gt $gte $lt $lte $in $nin $exists`` on fields and ``$and $or $not`` on filters.
+        ``$eq $ne $gt $gte $lt $lte $in $nin $contains $icontains $exists $empty`` on fields, ``$and $or $not`` on
+        filters, and ``{"$ids": [...]}``.
 
         Raises
         ------
@@ -409,15 +427,14 @@ class Memory:
             If the memory's documents were embedded by another model.
         """
         checked = check_text(query, "the query")
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise InputError(f"k is {k!r}; give a whole number of at least 1")
+        _check_k(k)
         condition = compile_where(where) if where is not None else None
         with self._database.read() as connection:
             if store.stored_provenance(connection) is None:
                 return Hits()  # nothing to search, so no model to load
         encoder = self.encoder
         with self._database.read() as connection:
-            store.check_provenance(connection, encoder.provenance, self.path)
+            store.check_provenance(connection, encoder.provenance.searched, self.path)
         query_codes = encoder.encode_query(checked, self.frequencies).prepare()
         words = self._telling_words(checked) if hybrid else None
         question = Question(query_codes, words, k, condition)
@@ -426,8 +443,58 @@ class Memory:
                 view = self._matrix.view(connection)
                 if view is None:
                     continue  # another thread saw a newer state
-                store.check_provenance(connection, encoder.provenance, self.path)
+                store.check_provenance(connection, encoder.provenance.searched, self.path)
                 return answer(connection, view, question, self.settings, explain=explain)
+
+    def search_vector(
+        self,
+        vector: "Sequence[float] | NDArray[np.floating | np.int16]",
+        k: int = 5,
+        *,
+        where: Mapping[str, object] | None = None,
+    ) -> Hits:
+        """Return the ``k`` documents whose canonical vectors have the largest cosine with a vector; equal ones by id.
+
+        For callers that hold a vector and no text: ``search`` compares token by token and finds better. Every vector
+        is read from the disk (768 bytes a document).
+
+        Parameters
+        ----------
+        vector
+            Shape (384,), of the memory's model: int16 as ``ZenEncoder.encode_vectors`` gives it, or floats of any
+            length, which are normalised and rounded without hardware floating point.
+        where
+            As for ``search``.
+
+        Raises
+        ------
+        InputError
+            For a vector of another width, or one that is zero or not finite; else as ``search``.
+        """
+        _check_k(k)
+        condition = compile_where(where) if where is not None else None
+        query = _canonical(vector)
+        with self._database.read() as connection:
+            return nearest(connection, query, k, condition)
+
+    def find(self, where: Mapping[str, object]) -> list[Document]:
+        """Return the documents whose metadata a filter matches, in insertion order; ``where`` as for ``search``.
+
+        Raises
+        ------
+        InputError
+            For a filter that makes no sense.
+        """
+        condition = compile_where(where)
+        with self._database.read() as connection:
+            return list(store.documents(connection, condition))
+
+    def vectors(self, ids: str | Sequence[str]) -> "dict[str, NDArray[np.int16]]":
+        """Return the canonical vectors, (384,) with scale 32767, of those of the documents that are stored, by id."""
+        checked = check_ids(ids)
+        with self._database.read() as connection:
+            found = {name: store.vector(connection, name) for name in checked}
+        return {name: vector for name, vector in found.items() if vector is not None}
 
     def get(self, id: str) -> Document | None:  # noqa: A002 - the word of every store's interface
         """Return a document, or None if there is none of that id."""
@@ -513,11 +580,9 @@ class Memory:
     def _telling_words(self, query: str) -> list[str]:
         """Return the words of a query that are not in too many documents, judged by the rarest token of each."""
         words = query_words(query)
-        pieces = [
-            encoding.ids for encoding in self.encoder.splitting_tokenizer.encode_batch(words, add_special_tokens=False)
-        ]
+        pieces = self.encoder.word_tokens(words)
         ends = np.cumsum([len(ids) for ids in pieces])
-        documents, counts = self.frequencies(np.array([i for ids in pieces for i in ids], np.int32))
+        documents, counts = self.frequencies(np.concatenate([np.empty(0, np.int32), *pieces]))
         held = [int(part.min(initial=documents)) for part in np.split(counts, ends)[: len(words)]]
         return telling_words(words, held, documents)
 
@@ -541,6 +606,7 @@ class Memory:
         """
         self._database.require_writable()
         encoder = self.encoder
+        store.check_storable(encoder.provenance)
         with self._database.read() as connection:
             store.check_provenance(connection, encoder.provenance, self.path)
             known = store.known_embeddings(connection, batch)
@@ -569,6 +635,24 @@ def _batches(given: list[Entry]) -> Iterator[list[Entry]]:
         characters += len(entry.text)
     if batch:
         yield batch
+
+
+def _check_k(k: int) -> None:
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise InputError(f"k is {k!r}; give a whole number of at least 1")
+
+
+def _canonical(vector: "Sequence[float] | NDArray[np.floating | np.int16]") -> "NDArray[np.int16]":
+    """Return a vector as int16 with scale 32767, or raise InputError."""
+    from zenso.canonical import normalise, quantise  # noqa: PLC0415 - other searches do not need it
+
+    given = np.asarray(vector)
+    if given.ndim != 1 or given.dtype.kind not in "fiu":
+        raise InputError(f"the vector has shape {given.shape} and type {given.dtype}; give one row of numbers")
+    canonical = given if given.dtype == np.int16 else quantise(normalise(given.astype(np.float64)))
+    if not canonical.any():
+        raise InputError("the vector is zero, so it has no direction; give an embedding of the memory's model")
+    return canonical
 
 
 def _embed(encoder: "ZenEncoder", batch: list[Entry], known: Embeddings, on_progress: Progress | None) -> Embeddings:

@@ -53,6 +53,7 @@ def reembed(database: Database, encoder: "ZenEncoder", on_progress: OnProgress |
     ``on_progress`` is called with the number of stale documents that are done and their total.
     """
     database.require_writable()
+    store.check_storable(encoder.provenance)
     with database.read() as connection:
         if not _stale_count(connection, _equal(connection, encoder)):
             return 0

@@ -2,13 +2,14 @@
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zenso.bitdelta import SlotQuery
+from zenso.errors import InputError
 from zenso.memory import store
 from zenso.memory.documents import Hit, Hits
 from zenso.memory.filters import Condition
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Places of each ranking that hybrid search fuses, or k if that is more.
 FUSED = 100
+
+_UNIT = 32767 * 32767
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,35 @@ def answer(
         hits.append(Hit(document.id, score, document.text, document.metadata, similarity))
     hits.explanation = Explanation(tuple(stages)) if explain else None
     return hits
+
+
+def nearest(connection: sqlite3.Connection, vector: "NDArray[np.int16]", k: int, condition: Condition | None) -> Hits:
+    """Find the documents whose canonical vectors have the largest dot product with ``vector`` (width,)."""
+    blocks = list(_dot_products(connection, vector, condition))
+    if not blocks:
+        return Hits()
+    seqs, dots = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    if len(dots) > k:
+        best = dots >= np.partition(dots, len(dots) - k)[len(dots) - k]
+        seqs, dots = seqs[best], dots[best]
+    hits = Hits()
+    for _, place in _best_first(connection, seqs, dots)[:k]:
+        document = store.document_at(connection, int(seqs[place]))
+        similarity = float(dots[place]) / _UNIT
+        hits.append(Hit(document.id, similarity, document.text, document.metadata, similarity))
+    return hits
+
+
+def _dot_products(
+    connection: sqlite3.Connection, vector: "NDArray[np.int16]", condition: Condition | None
+) -> "Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]":
+    query = vector.astype(np.float64)
+    for seqs, vectors in store.vectors(connection, condition):
+        if vectors.shape[1] != len(query):
+            raise InputError(
+                f"the vector has {len(query)} numbers, the documents' have {vectors.shape[1]}; embed with their model"
+            )
+        yield seqs, vectors.astype(np.float64) @ query  # exact: sums of products of 30 bits stay below 2^53
 
 
 def _best_first(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from blake3 import blake3
 
-from zenso.bitdelta import CODE_BYTES
+from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH
 from zenso.errors import IntegrityError, ModelError
 from zenso.memory.documents import Document, Entry, source_path
 from zenso.memory.filters import Condition
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zenso.zen import DocumentEmbeddings, Provenance
+
+_VECTORS_AT_ONCE = 4096
 
 _DOCUMENT = """SELECT documents.id, texts.text, documents.metadata, documents.source
     FROM documents JOIN texts USING (seq)"""
@@ -125,6 +127,21 @@ def check_provenance(connection: sqlite3.Connection, provenance: "Provenance", f
             f"the documents in {folder} were embedded with {made_with}, the model loaded is "
             f"{provenance.model.model_id} (they differ in {', '.join(different)}); open the memory with the model it "
             f"was made with, or move it to this one with: zenso reembed {folder}"
+        )
+
+
+def check_storable(provenance: "Provenance") -> None:
+    """Refuse embeddings that another model made by way of an aligner: they come near to native ones, no more.
+
+    Raises
+    ------
+    ModelError
+        If the provenance is that of an aligned encoder.
+    """
+    if not provenance.native:
+        raise ModelError(
+            f"embeddings of {provenance.model.model_id} through an aligner are for searching, a memory does not store "
+            "them; open it with its own model to add documents"
         )
 
 
@@ -233,6 +250,12 @@ def delete(connection: sqlite3.Connection, ids: Collection[str]) -> int:
     return sum(connection.execute("DELETE FROM documents WHERE id = ?", (value,)).rowcount for value in ids)
 
 
+def delete_matching(connection: sqlite3.Connection, condition: Condition) -> int:
+    """Delete the documents for which a filter holds and return how many there were."""
+    statement = f"DELETE FROM documents WHERE {condition.sql}"  # noqa: S608 - values are bound
+    return connection.execute(statement, condition.parameters).rowcount
+
+
 def frequencies(connection: sqlite3.Connection, tokens: "NDArray[np.int32]") -> "tuple[int, NDArray[np.int64]]":
     """Return the number of embeddings, and how many of them hold each token, (m,) as ``tokens``."""
     total: int = connection.execute("SELECT embeddings FROM state").fetchone()[0]
@@ -267,9 +290,10 @@ def source_of(connection: sqlite3.Connection, document_id: str) -> bytes | None:
     return row[0] if row else None
 
 
-def documents(connection: sqlite3.Connection) -> Iterator[Document]:
-    """Yield every document in insertion order."""
-    for row in connection.execute(f"{_DOCUMENT} ORDER BY documents.seq"):
+def documents(connection: sqlite3.Connection, condition: Condition | None = None) -> Iterator[Document]:
+    """Yield the documents for which a filter holds, or every one, in insertion order."""
+    where, parameters = (f"WHERE {condition.sql}", condition.parameters) if condition else ("", ())
+    for row in connection.execute(f"{_DOCUMENT} {where} ORDER BY documents.seq", parameters):
         yield _document(row)
 
 
@@ -315,6 +339,30 @@ def codes(
         raise IntegrityError(f"the code of document row {wrong[0]} is not {CODE_BYTES} bytes long; restore a copy")
     joined = np.frombuffer(b"".join(code for _, code in rows), np.uint8).reshape(len(rows), CODE_BYTES)
     return np.array([seq for seq, _ in rows], np.int64), joined
+
+
+def vectors(
+    connection: sqlite3.Connection, condition: Condition | None
+) -> "Iterator[tuple[NDArray[np.int64], NDArray[np.int16]]]":
+    """Yield rows (n,) and canonical vectors (n, 384), in blocks, of the documents that a filter leaves, or of all."""
+    where, parameters = (f"WHERE {condition.sql}", condition.parameters) if condition else ("", ())
+    select = f"SELECT seq, vector FROM documents JOIN embeddings USING (seq) {where}"  # noqa: S608 - values are bound
+    found = connection.execute(select, parameters)
+    while block := found.fetchmany(_VECTORS_AT_ONCE):
+        seqs = np.array([seq for seq, _ in block], np.int64)
+        wrong = [seq for seq, vector in block if len(vector) != 2 * SLOT_WIDTH]
+        if wrong:
+            raise IntegrityError(
+                f"the vector of document row {wrong[0]} is not {2 * SLOT_WIDTH} bytes long; restore a copy"
+            )
+        yield seqs, np.frombuffer(b"".join(vector for _, vector in block), "<i2").reshape(-1, SLOT_WIDTH)
+
+
+def vector(connection: sqlite3.Connection, document_id: str) -> "NDArray[np.int16] | None":
+    """Return the canonical vector (384,) of a document, or None if it is not stored or has none."""
+    select = "SELECT vector FROM documents JOIN embeddings USING (seq) WHERE id = ?"
+    row = connection.execute(select, (document_id,)).fetchone()
+    return np.frombuffer(row[0], "<i2") if row else None
 
 
 def _document(row: tuple[str, str, str, bytes | None]) -> Document:

@@ -113,7 +113,7 @@ CATALOGUE: tuple[ModelEntry, ...] = (
             for part in range(1, 6)
         ),
         hub=HubSource("sentence-transformers/all-mpnet-base-v2", "main"),
-        artifact_blake3="02198b20e02a360db53e73a7841054f578ec733188c2ad2d96c9509d16260b7f",
+        artifact_blake3="93cd7b093ae925462bfddf47d3eb8d031bebac938590abe8109617d1f37f76bc",
     ),
     ModelEntry(
         name="bge-small-en-v1.5",

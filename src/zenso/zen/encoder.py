@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from zenso import models
 from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH, encode_slots
-from zenso.canonical import CanonicalEncoder, ModelProvenance, Role, Want, check_texts
+from zenso.canonical import CanonicalEncoder, Encoded, ModelProvenance, Role, Want, check_texts
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
 from zenso.zen.frequencies import Lookup, query_weights
 from zenso.zen.slot_artifact import load_slot_artifact
@@ -33,6 +33,16 @@ class Provenance:
     model: ModelProvenance
     slots: str  # BLAKE3 of the slot artifact, hexadecimal
     code: str  # family and version of the code
+
+    @property
+    def native(self) -> bool:
+        """Whether the model that was run is the one in whose space the embedding lies."""
+        return True
+
+    @property
+    def searched(self) -> "Provenance":
+        """Provenance of the documents that a query of this one may be compared with: the same."""
+        return self
 
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, no spaces."""
@@ -120,9 +130,7 @@ class ZenEncoder:
         ids: list[NDArray[np.int32]] = []
         with ThreadPoolExecutor(self._encoder.threads, thread_name_prefix="zenso-code") as pool:
             for start in range(0, len(texts), _AT_ONCE):
-                part = self._encoder.encode(
-                    texts[start : start + _AT_ONCE], Want.POOLED | Want.TOKENS, on_progress=on_progress
-                )
+                part = self._encode(texts[start : start + _AT_ONCE], on_progress=on_progress)
                 vectors.append(part.pooled)
                 weighed = [weights[row] for row in part.ids]
                 codes.append(encode_slots(part.pooled, part.tokens, weighed, projection, spread=pool.map))
@@ -145,7 +153,7 @@ class ZenEncoder:
         InputError
             The text is not a string, or is empty.
         """
-        encoded = self._encoder.encode([text], Want.POOLED | Want.TOKENS, role=Role.QUERY)
+        encoded = self._encode([text], role=Role.QUERY)
         ids = encoded.ids[0]
         weights = query_weights(ids, self._artifact.shipped, frequencies)
         return QueryEmbedding(encoded.pooled[0], encoded.tokens[0], ids, weights, self._artifact.projection)
@@ -159,18 +167,34 @@ class ZenEncoder:
         self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
     ) -> NDArray[np.int16]:
         """Return canonical pooled vectors only: int16, shape (n, 384), scale 32767."""
-        return self._encoder.encode(texts, Want.POOLED, on_progress=on_progress).pooled
+        return self._encode(texts, Want.POOLED, on_progress=on_progress).pooled
 
     def encode_tokens(
         self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
     ) -> list[TokenStates]:
         """Return the token directions of each text, for late interaction."""
-        encoded = self._encoder.encode(texts, Want.POOLED | Want.TOKENS, on_progress=on_progress)
+        encoded = self._encode(texts, on_progress=on_progress)
         return list(map(TokenStates, encoded.pooled, encoded.tokens, encoded.ids))
 
     def cut_windows(self, texts: Sequence[str]) -> list[Windows]:
         """Cut texts into overlapping windows that the model can read whole."""
         return cut_windows(texts, self.splitting_tokenizer, self.max_tokens)
+
+    def word_tokens(self, words: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Return the ids of the tokens of each word, without special tokens."""
+        encodings = self.splitting_tokenizer.encode_batch(words, add_special_tokens=False)
+        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+
+    def _encode(
+        self,
+        texts: Sequence[str],
+        want: Want = Want.POOLED | Want.TOKENS,
+        *,
+        role: Role = Role.DOCUMENT,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Encoded:
+        """Run the model: everything above is made of this."""
+        return self._encoder.encode(texts, want, role=role, on_progress=on_progress)
 
 
 _loaded: dict[tuple[str, Path | None, int | None], ZenEncoder] = {}

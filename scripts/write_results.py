@@ -1,0 +1,231 @@
+"""Write sections of docs/results.md from what benchmarks wrote.
+
+    python scripts/write_results.py FILE.json [FILE.json ...]
+
+Each file is the ``--json`` of a benchmark; the section of that benchmark is replaced, the others stay as they are.
+"""
+
+import argparse
+import json
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+Results = dict[str, Any]
+
+RANKINGS = {
+    "pooled": "pooled canonical vector, 768 bytes",
+    "codes_244_bytes": "codes, first 244 bytes",
+    "codes_484_bytes": "codes, first 484 bytes",
+    "codes": "codes, 964 bytes",
+    "bm25": "BM25 alone (SQLite FTS5)",
+    "hybrid": "hybrid: codes and BM25, what `search` does",
+    "rerank": "rerank from text of hybrid's first 100",
+}
+SETS = {"scifact": "SciFact", "nq_utd": "NQ-UTD", "covidqa": "COVID-QA"}
+CODE_SIZES = (52, 100, 148, 196, 244, 388, 484, 964)
+PEERS = {
+    "faiss_rabitq": "FAISS RaBitQ",
+    "faiss_rabitq_fastscan": "FAISS RaBitQ fast-scan",
+    "usearch_i8": "usearch, int8",
+    "usearch_b1": "usearch, 1 bit",
+}
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _share(value: float | None, digits: int = 3) -> str:
+    """Format a number below 1 as the page does: .618."""
+    return "-" if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _paragraph(template: str, found: Results, **more: object) -> str:
+    """Fill a template with results, in lines of bounded width."""
+    return textwrap.fill(" ".join(template.split()).format_map({**found, **more}), 120)
+
+
+def ranking(found: Results) -> str:
+    """Tell how well each ranking orders the documents."""
+    rows = []
+    for key, name in RANKINGS.items():
+        values = [_share(found[f"{one}_{key}_ndcg_at_10"]) for one in (*SETS, "average")]
+        above = f"average_{key}_over_pooled"
+        ends = (
+            [f"{100 * found[one]:+.1f}" for one in (above, f"{above}_low", f"{above}_high")] if above in found else []
+        )
+        rows.append([name, *values, f"{ends[0]} ({ends[1]} to {ends[2]})" if ends else ""])
+    header = ["nDCG@10", *SETS.values(), "average", "above pooled (95 % interval)"]
+    return f"On all queries of three sets that nothing was trained on:\n\n{_table(header, rows)}"
+
+
+def reranking(found: Results) -> str:
+    """Tell how fast candidates are reranked."""
+    rows = [
+        [
+            f"from text, {threads} thread{'s' * (threads > 1)}",
+            f"{_number(found[f'from_text_ms{suffix}'], 0)} ms",
+            f"{_number(found[f'torch_ms{suffix}'], 0)} ms",
+            _number(found[f"ratio_from_text_vs_torch{suffix}"]),
+        ]
+        for threads, suffix in ((1, ""), (2, "_2_threads"))
+    ]
+    text = """{candidates} candidates of {dataset}, {tokens_median:.0f} tokens in the median. From stored codes, the
+        query's embedding included: {from_codes_p50_ms:.2f} ms (p99 {from_codes_p99_ms:.2f} ms)."""
+    return f"{_paragraph(text, found)}\n\n{_table(['', 'Zenso', 'MaxSim in PyTorch fp32', 'ratio'], rows)}"
+
+
+def canonical(found: Results) -> str:
+    """Tell how fast and how exact canonical inference is."""
+    speed = []
+    for engine, name in (("wasm", "WebAssembly"), ("native", "native twin")):
+        for peer, peer_name in (("onnx", "ONNX Runtime"), ("sentence_transformers", "sentence-transformers")):
+            ratio = f"ratio_{engine}_vs_{peer}"
+            speed.append([f"{name} over {peer_name} fp32", _number(found[ratio]), _number(found[f"{ratio}_2_threads"])])
+    exact = [
+        [name, *(_share(found[f"{key}{model}"], 6) for model in ("", "_mpnet"))]
+        for key, name in (
+            ("min_cosine_vs_float64", "least cosine with the float64 forward pass"),
+            ("mean_cosine_vs_float64", "mean"),
+        )
+    ]
+    exact += [
+        [name, *(_number(found[key.format(model)], 3) for model in ("minilm", "mpnet"))]
+        for key, name in (
+            ("stsb_spearman_{}", "Spearman on STS-B test, of 100: canonical"),
+            ("stsb_spearman_{}_float", "the float model"),
+        )
+    ]
+    what = """{texts:,} docstrings of the standard library, {tokens_shortest} to {tokens_longest} tokens ({tokens:,}
+        in all); mpnet every fourth of them. Tokens a second, as a ratio:"""
+    rest = """Same bits alone, in a batch, in another order, on one thread and on two: {same}. Floating-point
+        instructions in the module (of {opcodes:,}): {float_opcodes}. One query of 12 tokens:
+        {latency_12_tokens_p50_ms:.2f} ms in the median. Peak memory of a process that loads the model and
+        embeds these texts: {peak_memory_mb:.0f} MB, with WebAssembly {peak_memory_mb_wasm:.0f} MB. Digests of
+        the same texts on nine engines and processors are in [engines.md](engines.md)."""
+    parts = [
+        _paragraph(what, found),
+        _table(["", "one thread", "two threads"], speed),
+        _table(["", "all-MiniLM-L6-v2", "all-mpnet-base-v2"], exact),
+        _paragraph(rest, found, same="yes" if found["identical"] else "no"),
+    ]
+    return "\n\n".join(parts)
+
+
+def bitdelta(found: Results) -> str:
+    """Tell how well codes of vectors keep the nearest neighbours."""
+    rows = []
+    for size in CODE_SIZES:
+        peer = found[f"zenso_{size}_rabitq"]
+        rows.append(
+            [
+                f"{size}",
+                _share(found[f"zenso_{size}_recall_at_10"]),
+                f"{_share(found[f'{peer}_recall_at_10'])} ({found[f'{peer}_bytes']} bytes)",
+                _share(found[f"zenso_{size}_mean_cosine"], 4),
+                _number(found[f"zenso_{size}_encode_ms"]),
+            ]
+        )
+    others = [
+        [name, f"{found[f'{name}_bytes']}", _share(found[f"{name}_recall_at_10"])]
+        for name in sorted(key.removesuffix("_bytes") for key in found if re.fullmatch(r"(o?pq|sq)_\d+_bytes", key))
+    ]
+    what = """{documents:,} documents and {queries:,} queries, vectors of {model}; both sides learned on
+        {training_vectors:,} vectors of other texts. RaBitQ is FAISS's, with and without a rotation, whichever
+        is better, at the nearest number of bytes that is not below:"""
+    codes = _table(["bytes", "recall@10", "RaBitQ", "mean cosine", "encode, ms"], rows)
+    return f"{_paragraph(what, found)}\n\n{codes}\n\n{_table(['FAISS', 'bytes', 'recall@10'], others)}"
+
+
+def search(found: Results) -> str:
+    """Tell how fast a large memory is searched."""
+    rows = [
+        [
+            "Zenso, codes",
+            _number(found["search_p50_ms"]),
+            _number(found["search_p99_ms"]),
+            _share(found["recall_at_10"]) + " of scoring every code",
+            _number(found["build_seconds"], 0),
+            _number(found["resident_bytes_per_document"], 0),
+        ]
+    ]
+    for key, name in PEERS.items():
+        if found.get(f"{key}_p50_ms") is not None:
+            rows.append(
+                [
+                    name,
+                    _number(found[f"{key}_p50_ms"]),
+                    _number(found[f"{key}_p99_ms"]),
+                    _share(found[f"{key}_recall_at_10_pooled"]) + " of pooled vectors",
+                    _number(found[f"{key}_build_seconds"], 0),
+                    _number(found[f"{key}_bytes_per_document"], 0),
+                ]
+            )
+    header = ["", "p50, ms", "p99, ms", "recall@10", "build, s", "bytes a document in memory"]
+    what = """{documents:,} documents: {real_documents:,} real ones, repeated with {flipped_share:.1%} of their bits
+        flipped; {queries} queries, one thread."""
+    rest = """The first stage reads {scan_gb_per_s:.1f} GB/s, {scan_share_of_bandwidth:.0%} of what reading memory
+        reaches in the same run. A cold process opens the memory in {open_ms:.0f} ms. On disk a document takes
+        {disk_bytes_per_document:,.0f} bytes, text, words and vectors included;
+        {disk_matrix_bytes_per_document:,.0f} of them are the code matrix. After {deletes:,} deletes and with
+        {filters:,} filters, deleted or filtered documents were seen {seen} times. With the query's text
+        embedded too: {search_from_text_p50_ms:.1f} ms by codes, {hybrid_from_text_p50_ms:.1f} ms hybrid (p50)."""
+    more = {"open_ms": 1000 * found["open_seconds"], "seen": found["deleted_seen"] + found["filtered_seen"]}
+    return f"{_paragraph(what, found)}\n\n{_table(header, rows)}\n\n{_paragraph(rest, found, **more)}"
+
+
+def crash(found: Results) -> str:
+    """Tell what survived."""
+    text = """{rounds} rounds, {operations_done:,} acknowledged operations, the process killed at a random moment:
+        {failures} failures (memory not opened, check not clean, state lost, wrong search). Bytes flipped in
+        {segment_flips} segment files: {segment_flips_detected} detected, {segment_flips_rebuilt} rebuilt. Bytes
+        flipped in {database_flips} databases: {database_flips_said} said, {database_flips_without_effect}
+        without any effect, {database_flips_missed} missed. {full_disks} full disks: nothing lost."""
+    return _paragraph(text, found)
+
+
+def concurrency(found: Results) -> str:
+    """Tell what readers saw while one wrote."""
+    text = """{readers} readers and one writer, {searches:,} searches: {searches_of_mixed_states} of mixed states; a
+        new document was seen by another process after {seen_after_ms_median:.0f} ms in the median,
+        {seen_after_ms_longest:.0f} ms at most."""
+    return _paragraph(text, found)
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
+    "quality": ("Ranking", ranking),
+    "rerank": ("Reranking", reranking),
+    "canonical": ("Canonical inference", canonical),
+    "bitdelta": ("Codes of vectors", bitdelta),
+    "search": ("Search", search),
+    "crash": ("Crashes", crash),
+    "concurrency": ("Concurrency", concurrency),
+}
+
+
+def main() -> None:
+    """Replace the sections of the benchmarks given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    page = PAGE.read_text("utf-8")
+    head, *parts = re.split(r"^## ", page, flags=re.MULTILINE)
+    sections = {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in parts}
+    for file in parser.parse_args().files:
+        found = json.loads(file.read_text("utf-8"))
+        title, render = SECTIONS[found["command"].split()[3]]
+        sections[title] = f"`{found['command']}`\n\n{render(found)}"
+    order = [title for title, _ in SECTIONS.values() if title in sections]
+    PAGE.write_text(head + "\n\n".join(f"## {title}\n\n{sections[title]}" for title in order) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
