@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.quality import RetrievalSet
 from bench.report import progress
-from zenso.bitdelta import slot_bits
+from zenso.bitdelta import SlotBasis, slot_bits
 from zenso.bitdelta.format import GROUP_BYTES, HEADER_BYTES, SLOT_BYTES
 from zenso.zen import DocumentEmbeddings, QueryEmbedding, ZenEncoder
 
@@ -109,7 +109,9 @@ def save_queries(path: Path, queries: Sequence[str], embedded: Sequence[QueryEmb
         tokens=np.concatenate([one.tokens for one in embedded]),
         weights=np.concatenate([one.weights for one in embedded]),
         sizes=np.array([len(one.tokens) for one in embedded]),
-        projection=embedded[0].projection,
+        projection=embedded[0].basis.projection,
+        share=embedded[0].basis.share,
+        units=embedded[0].basis.units,
     )
 
 
@@ -118,6 +120,6 @@ def load_queries(path: Path) -> dict[str, QueryEmbedding]:
     with np.load(path) as arrays:
         cuts = np.cumsum(arrays["sizes"])[:-1]
         tokens, weights = (np.split(arrays[name], cuts) for name in ("tokens", "weights"))
-        projection = arrays["projection"]
+        basis = SlotBasis(arrays["projection"], int(arrays["share"]), arrays["units"])
         parts = zip(arrays["texts"], arrays["vectors"], tokens, weights, strict=True)
-        return {str(text): QueryEmbedding(vector, states, heavy, projection) for text, vector, states, heavy in parts}
+        return {str(text): QueryEmbedding(vector, states, heavy, basis) for text, vector, states, heavy in parts}

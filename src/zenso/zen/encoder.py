@@ -81,6 +81,11 @@ class ZenEncoder:
         """What the bits of this encoder's results depend on."""
         return Provenance(self._encoder.provenance, self._artifact.digest.hex(), CODE_FORMAT)
 
+    @property
+    def canonical(self) -> CanonicalEncoder:
+        """What computes token states."""
+        return self._encoder
+
     @cached_property
     def splitting_tokenizer(self) -> Tokenizer:
         """The model's tokenizer without truncation, for chunking long texts."""
@@ -108,21 +113,40 @@ class ZenEncoder:
             A text is not a string, or is empty.
         """
         check_texts(texts)
-        weights, projection = self._artifact.token_weights, self._artifact.projection
         vectors: list[NDArray[np.int16]] = [np.empty((0, SLOT_WIDTH), np.int16)]
         codes: list[NDArray[np.uint8]] = [np.empty((0, CODE_BYTES), np.uint8)]
         ids: list[NDArray[np.int32]] = []
+        for start in range(0, len(texts), _AT_ONCE):
+            part = self._encoder.encode(
+                texts[start : start + _AT_ONCE], Want.POOLED | Want.TOKENS, on_progress=on_progress
+            )
+            vectors.append(part.pooled)
+            codes.append(self._encode_states(part.pooled, part.tokens, part.ids))
+            ids += part.ids
+        return _embeddings(np.concatenate(vectors), np.concatenate(codes), ids)
+
+    def embed_states(
+        self, vectors: NDArray[np.int16], tokens: Sequence[NDArray[np.int16]], ids: Sequence[NDArray[np.int32]]
+    ) -> DocumentEmbeddings:
+        """Encode documents whose states the kernel has given before.
+
+        Parameters
+        ----------
+        vectors : int16, shape (n, 384)
+            Pooled vectors.
+        tokens : n arrays int16, shape (m, 384)
+            Token directions.
+        ids : n arrays int32, shape (m,)
+            Token ids.
+        """
+        return _embeddings(vectors, self._encode_states(vectors, tokens, ids), ids)
+
+    def _encode_states(
+        self, vectors: NDArray[np.int16], tokens: Sequence[NDArray[np.int16]], ids: Sequence[NDArray[np.int32]]
+    ) -> NDArray[np.uint8]:
+        weights = [self._artifact.token_weights[row] for row in ids]
         with ThreadPoolExecutor(self._encoder.threads, thread_name_prefix="zenso-code") as pool:
-            for start in range(0, len(texts), _AT_ONCE):
-                part = self._encoder.encode(
-                    texts[start : start + _AT_ONCE], Want.POOLED | Want.TOKENS, on_progress=on_progress
-                )
-                vectors.append(part.pooled)
-                weighed = [weights[row] for row in part.ids]
-                codes.append(encode_slots(part.pooled, part.tokens, weighed, projection, spread=pool.map))
-                ids += part.ids
-        counts = np.array([len(row) for row in ids], np.int32)
-        return DocumentEmbeddings(np.concatenate(vectors), np.concatenate(codes), counts, [np.unique(i) for i in ids])
+            return encode_slots(vectors, tokens, weights, self._artifact.basis, spread=pool.map)
 
     def encode_query(self, text: str, frequencies: Lookup | None = None) -> QueryEmbedding:
         """Embed a query.
@@ -141,7 +165,7 @@ class ZenEncoder:
         """
         encoded = self._encoder.encode([text], Want.POOLED | Want.TOKENS, role=Role.QUERY)
         weights = query_weights(encoded.ids[0], self._artifact.shipped, frequencies)
-        return QueryEmbedding(encoded.pooled[0], encoded.tokens[0], weights, self._artifact.projection)
+        return QueryEmbedding(encoded.pooled[0], encoded.tokens[0], weights, self._artifact.basis)
 
     def token_sets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the distinct ids of the tokens that are read of each document, ascending."""
@@ -163,6 +187,13 @@ class ZenEncoder:
             TokenStates(vector, tokens, self._artifact.token_weights[ids])
             for vector, tokens, ids in zip(encoded.pooled, encoded.tokens, encoded.ids, strict=True)
         ]
+
+
+def _embeddings(
+    vectors: NDArray[np.int16], codes: NDArray[np.uint8], ids: Sequence[NDArray[np.int32]]
+) -> DocumentEmbeddings:
+    counts = np.array([len(row) for row in ids], np.int32)
+    return DocumentEmbeddings(vectors, codes, counts, [np.unique(row) for row in ids])
 
 
 _loaded: dict[tuple[str, Path | None, int | None], ZenEncoder] = {}
