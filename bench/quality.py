@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from bench.report import Scalar, progress
-from zenso.bitdelta import prefix, top_k
+from zenso.bitdelta import DIMENSIONS, prefix, top_k
 from zenso.errors import InputError
 from zenso.memory import Memory
 from zenso.memory.database import FILE_NAME
@@ -69,6 +69,13 @@ class Ranking:
 
     rows: list[Rows]
     milliseconds: float  # median
+    dimensions: tuple[int, ...] = ()  # scored for each query, where the search chose
+
+    def shares(self) -> dict[str, float]:
+        """Share of the queries for which each of the dimensions was chosen."""
+        if not self.dimensions:
+            return {}
+        return {f"share_{size}": self.dimensions.count(size) / len(self.dimensions) for size in DIMENSIONS}
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
@@ -229,7 +236,7 @@ class _KnownDocuments:
 def search_words_and_memory(
     encoder: ZenEncoder, data: RetrievalSet, documents: DocumentEmbeddings, advance: Advance
 ) -> dict[str, Ranking]:
-    """Rank by words alone, and by the hybrid search of a memory that holds the documents."""
+    """Rank by words alone, and by a memory that holds the documents: hybrid, and by as much of codes as it chooses."""
     known: Any = _KnownDocuments(encoder, data.documents, documents)
     with tempfile.TemporaryDirectory() as place, Memory.open(place, encoder=known) as memory:
         memory.add(data.documents, ids=[str(row) for row in range(len(data.documents))])
@@ -242,9 +249,18 @@ def search_words_and_memory(
             def by_both(query: str) -> Rows:
                 return np.array([int(hit.id) for hit in memory.search(query, CANDIDATES)], np.int64)
 
+            chosen: list[int] = []
+
+            def by_codes(query: str) -> Rows:
+                hits = memory.search(query, CANDIDATES, hybrid=False, dimensions="auto", explain=True)
+                assert hits.explanation
+                chosen.append(hits.explanation.dimensions)
+                return np.array([int(hit.id) for hit in hits], np.int64)
+
             return {
                 "bm25": _timed(data.queries, by_words, advance),
                 "hybrid": _timed(data.queries, by_both, advance),
+                "auto": replace(_timed(data.queries, by_codes, advance), dimensions=tuple(chosen)),
             }
 
 
@@ -299,7 +315,7 @@ def rank(encoder: ZenEncoder, data: RetrievalSet, *, reranks_timed: int) -> dict
     with progress() as bars:
         advance = _start(bars, f"{data.name}: embed documents", len(data.documents))
         documents = encoder.encode_documents(data.documents, advance)
-        advance = _start(bars, f"{data.name}: search", 6 * count)
+        advance = _start(bars, f"{data.name}: search", 7 * count)
         vectors = documents.vectors.astype(np.int32)
         frequencies = count_tokens(documents)
         rankings = {"pooled": _timed(data.queries, lambda query: search_pooled(encoder, vectors, query), advance)}
@@ -368,6 +384,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
             gained[-1][name] = measured["ndcg_at_10"]
             result |= {f"{name}_{measure}": float(value.mean()) for measure, value in measured.items()}
             result[f"{name}_ms_per_query"] = ranking.milliseconds
+            result |= {f"{name}_{key}": value for key, value in ranking.shares().items()}
         results.append(result | compare(gained[-1:]))
         results[-1] |= {
             "documents": len(data.documents),
@@ -379,6 +396,6 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         return values | results[0]
     for name, result in zip(names, results, strict=True):
         values |= {f"{name}_{key}": value for key, value in result.items()}
-    averaged = [key for key in results[0] if key.endswith((*MEASURES, "ms_per_query"))]
+    averaged = [key for key in results[0] if key.endswith((*MEASURES, "ms_per_query")) or "_share_" in key]
     values |= {f"average_{key}": fmean(result[key] for result in results) for key in averaged}
     return values | {f"average_{key}": value for key, value in compare(gained).items()}

@@ -72,7 +72,7 @@ def test_one_set(small, tmp_path):
     assert set(results) == documented("`quality`") | documented("Keys of every measurement")
     assert results["dataset"] == "small"
     assert (results["documents"], results["empty_documents"], results["queries"]) == (5, 1, 4)
-    for ranking in ("pooled", "codes", "codes_484_bytes", "codes_244_bytes", "bm25", "hybrid", "rerank"):
+    for ranking in ("pooled", "codes", "codes_484_bytes", "codes_244_bytes", "bm25", "hybrid", "auto", "rerank"):
         uses_words = ranking in ("bm25", "hybrid")  # that these texts and questions hardly share
         assert results[f"{ranking}_ndcg_at_10"] == (pytest.approx(1, abs=0.5) if uses_words else 1)
         assert results[f"{ranking}_recall_at_100"] >= 0.75
