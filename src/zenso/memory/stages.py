@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Dimensions = int | Literal["auto"]
 PREFIX_DIMENSIONS = DIMENSIONS[0]
 # By how much the best similarity must exceed the second, with 1,920 dimensions, for 1,920 and for 3,840 to be enough.
-MARGINS = (0.06, 0.04)
+MARGINS = (0.05, 0.03)
 _LEAST = {"exhaustive_rows": 0, "prefix_rows": 1, "prefix_share": 1, "code_rows": 1, "threads": 1}
 
 
