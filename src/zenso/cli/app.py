@@ -21,6 +21,7 @@ from zenso.cli.output import EXIT_ERROR, EXIT_INTERRUPTED
 from zenso.cli.reembed import reembed
 from zenso.cli.rerank import rerank
 from zenso.cli.search import search
+from zenso.cli.train import train
 from zenso.cli.verify import verify
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ _COMMANDS = (
     *(index, search, rerank, embed),
     *(verify, check, reembed, compact),
     *(backup, snapshots, restore, export),
-    *(demo, doctor),
+    *(train, demo, doctor),
 )
 for command in _COMMANDS:
     app.command()(command)
