@@ -15,7 +15,7 @@ from zenso.zen import encoder as encoder_module
 
 FOX = "The quick brown fox jumps over the lazy dog."
 FOX_VECTOR = [1443, 1931, 1585, 2539, 867, -1235, -81, -1960]
-FOX_CODE = "82d1def2f6d7c3468c5cbf1d4d90fbeacaee6f7ee5d35cdee1975fae152c576c"
+FOX_CODE = "260de5b17b6a271a78ee844c16b7168220ecde26fe77044faaf0ea4975300614"
 
 
 def same(one, other):
