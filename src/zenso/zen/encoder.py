@@ -19,7 +19,7 @@ from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH, encode_slots
 from zenso.canonical import CanonicalEncoder, ModelProvenance, Role, Want, check_texts
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
 from zenso.zen.frequencies import Lookup, query_weights
-from zenso.zen.slot_artifact import load_slot_artifact
+from zenso.zen.slot_artifact import SlotArtifact, load_slot_artifact, read_slot_file
 
 _AT_ONCE = 256  # documents; their token states take 200 kB each at most until they are codes
 CODE_FORMAT = "slots/2"
@@ -68,13 +68,21 @@ class TokenStates:
 
 
 class ZenEncoder:
-    """A model, its slots and codes. May be used from several threads at once."""
+    """A model, its slots and codes. May be used from several threads at once.
 
-    def __init__(self, name: str, encoder: CanonicalEncoder) -> None:
-        artifact = load_slot_artifact(name)
+    Parameters
+    ----------
+    name : str
+        Of the model in the catalogue.
+    encoder : CanonicalEncoder
+    slots : SlotArtifact, optional
+        Others than those that are shipped for the model.
+    """
+
+    def __init__(self, name: str, encoder: CanonicalEncoder, slots: SlotArtifact | None = None) -> None:
         self.name = name
         self._encoder = encoder
-        self._artifact = artifact
+        self._artifact = load_slot_artifact(name) if slots is None else slots
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -196,7 +204,7 @@ def _embeddings(
     return DocumentEmbeddings(vectors, codes, counts, [np.unique(row) for row in ids])
 
 
-_loaded: dict[tuple[str, Path | None, int | None], ZenEncoder] = {}
+_loaded: dict[tuple[str, Path | None, Path | None, int | None], ZenEncoder] = {}
 _loading = threading.Lock()
 
 
@@ -204,6 +212,7 @@ def load_encoder(
     model: str = "all-MiniLM-L6-v2",
     *,
     folder: Path | None = None,
+    slots: Path | None = None,
     threads: int | None = None,
     on_progress: models.OnProgress = models.silent,
 ) -> ZenEncoder:
@@ -215,6 +224,8 @@ def load_encoder(
         Name or id in the catalogue.
     folder : Path, optional
         A folder that holds the model's files already.
+    slots : Path, optional
+        An artifact that ``zenso train`` wrote, to be used instead of the shipped one.
     threads : int, optional
         The number of processors by default.
 
@@ -223,12 +234,15 @@ def load_encoder(
     ModelError
         The model is unknown or cannot be fetched.
     IntegrityError
-        A file is not what the catalogue says.
+        A file is not what the catalogue says, or ``slots`` is damaged.
+    InputError
+        ``slots`` cannot be read, or is of another model.
     """
     entry = models.lookup(model)
-    key = (entry.name, folder, threads)
+    key = (entry.name, folder, slots, threads)
     with _loading:
         if key not in _loaded:
             artifact = models.load_artifact(entry, folder=folder, on_progress=on_progress)
-            _loaded[key] = ZenEncoder(entry.name, CanonicalEncoder(artifact, threads=threads))
+            given = None if slots is None else read_slot_file(slots, len(artifact.words))
+            _loaded[key] = ZenEncoder(entry.name, CanonicalEncoder(artifact, threads=threads), given)
         return _loaded[key]

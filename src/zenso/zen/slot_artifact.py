@@ -62,6 +62,28 @@ def load_slot_artifact(model: str) -> SlotArtifact:
     return read_slot_artifact(data, str(path))
 
 
+def read_slot_file(path: Path, vocabulary: int) -> SlotArtifact:
+    """Read an artifact that was trained for a model of so many tokens.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is of another model.
+    IntegrityError
+        It is damaged, or something else.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"{path} cannot be read ({error.strerror}); give a file that `zenso train` wrote"
+        raise InputError(message) from error
+    artifact = read_slot_artifact(data, str(path))
+    if len(artifact.shipped.counts) != vocabulary:
+        message = f"{path} is of a model with {len(artifact.shipped.counts):,} tokens, this one has {vocabulary:,}"
+        raise InputError(message)
+    return artifact
+
+
 def read_slot_artifact(data: bytes, name: str) -> SlotArtifact:
     """Read the bytes of an artifact; ``name`` is what an error calls it.
 

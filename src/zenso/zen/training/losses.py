@@ -50,7 +50,8 @@ def one_bit(coded: Coded) -> Tensor:
     """Return what signs lose of a group's centre: 1 - cosine, mean over groups in use."""
     centres = coded.centres[coded.used]
     lengths = centres.norm(dim=1).clamp(min=1e-9)
-    return (1 - centres.abs().sum(dim=1) / lengths / centres.shape[1] ** 0.5).mean()
+    lost: Tensor = (1 - centres.abs().sum(dim=1) / lengths / centres.shape[1] ** 0.5).mean()
+    return lost
 
 
 def noisy_median(signs: Tensor, generator: torch.Generator) -> Tensor:

@@ -11,11 +11,10 @@ import torch
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from zenso.bitdelta import SlotBasis
 from zenso.bitdelta.basis import HALF_SHARE
 from zenso.errors import InputError
 from zenso.zen import ZenEncoder
-from zenso.zen.slot_artifact import read_slot_artifact
+from zenso.zen.slot_artifact import read_slot_file
 from zenso.zen.training.corpus import Corpus, OnProgress, open_corpora
 from zenso.zen.training.head import ExpansionHead, HeadTraining, Pairs
 from zenso.zen.training.principal_axes import principal_basis
@@ -108,7 +107,10 @@ def train_slots(plan: Plan, encoder: ZenEncoder, mine: Mine, on_progress: OnProg
         message = f"the share of slot 0 is {plan.share}; it must lie within 0 to {HALF_SHARE}"
         raise InputError(message)
     corpora = open_corpora(plan.data, plan.cache, encoder.canonical, on_progress)
-    basis = principal_basis(corpora, plan.share) if plan.start is None else _started(plan.start, corpora)
+    if plan.start is None:
+        basis = principal_basis(corpora, plan.share)
+    else:
+        basis = read_slot_file(plan.start, len(corpora[0].shipped.counts)).basis
     path = plan.out / f"{encoder.name}.safetensors"
     told = {"model": encoder.name, "data": [corpus.data.name for corpus in corpora], "artifact": path.name}
     reports = []
@@ -119,14 +121,6 @@ def train_slots(plan: Plan, encoder: ZenEncoder, mine: Mine, on_progress: OnProg
         basis = run.basis
         path.write_bytes(artifact_bytes(basis, corpora[0].shipped))
     return reports
-
-
-def _started(path: Path, corpora: Sequence[Corpus]) -> SlotBasis:
-    artifact = read_slot_artifact(_read(path), str(path))
-    if len(artifact.shipped.counts) != len(corpora[0].shipped.counts):
-        message = f"{path} is of a model with {len(artifact.shipped.counts):,} tokens, another than this one"
-        raise InputError(message)
-    return artifact.basis
 
 
 def _mined(corpus: Corpus, out: Path, mine: Mine) -> NDArray[np.int64]:
