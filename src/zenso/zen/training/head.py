@@ -45,8 +45,10 @@ class ExpansionHead(nn.Module):
         self.project = nn.Sequential(nn.Linear(inner, self.dimensions[-1]), nn.LayerNorm(self.dimensions[-1]))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Expand (n, hidden) to unit vectors (n, dimensions)."""
-        return normalize(self.project(self.expand(vectors)), dim=-1)
+        """Expand (n, hidden), of any length, to unit vectors (n, dimensions)."""
+        # Layers are initialised for numbers of size 1.
+        spread = normalize(vectors, dim=-1) * vectors.shape[-1] ** 0.5
+        return normalize(self.project(self.expand(spread)), dim=-1)
 
     def to_bytes(self) -> bytes:
         """Write the weights as safetensors."""

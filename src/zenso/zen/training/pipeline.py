@@ -26,7 +26,7 @@ from zenso.zen.training.texts import TrainingSet
 # Chosen on held-out SQuAD questions: see docs/training.md.
 SHARE = 21
 HEAD_FILE = "head.safetensors"
-HEAD_SCHEDULE = {1: (120, 3e-4), 2: (60, 1e-4), 3: (60, 1e-4)}
+HEAD_SCHEDULE = {1: (120, 3e-5), 2: (60, 1e-5), 3: (60, 1e-5)}
 HEAD_BATCH = 64
 NEGATIVES = "negatives.npy"
 
