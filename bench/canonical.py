@@ -134,7 +134,7 @@ def _fingerprints(encoded: Encoded) -> list[bytes]:
 def _identical(subject: _Subject, bars: Progress) -> bool:
     """Compare the bits of every text alone, in a batch, in another order, and on two threads."""
     slot_artifact = load_slot_artifact(subject.model.name)
-    rule = SlotRule(slot_artifact.projection[:19], slot_artifact.token_weights)
+    rule = SlotRule(slot_artifact.basis.projection[:19], slot_artifact.token_weights)
     single, double = (CanonicalEncoder(subject.model.canonical.artifact, threads=count) for count in (1, 2))
     order = list(range(len(subject.texts)))
     random.Random(1).shuffle(order)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.report import progress
-from zenso.bitdelta import slot_bits
+from zenso.bitdelta import SlotBasis, slot_bits
 from zenso.bitdelta.format import GROUP_BYTES, HEADER_BYTES, SLOT_BYTES
 from zenso.evaluation.retrieval_set import RetrievalSet
 from zenso.zen import DocumentEmbeddings, QueryEmbedding, ZenEncoder
@@ -110,7 +110,9 @@ def save_queries(path: Path, queries: Sequence[str], embedded: Sequence[QueryEmb
         ids=np.concatenate([one.ids for one in embedded]),
         weights=np.concatenate([one.weights for one in embedded]),
         sizes=np.array([len(one.tokens) for one in embedded]),
-        projection=embedded[0].projection,
+        projection=embedded[0].basis.projection,
+        share=embedded[0].basis.share,
+        units=embedded[0].basis.units,
     )
 
 
@@ -119,6 +121,6 @@ def load_queries(path: Path) -> dict[str, QueryEmbedding]:
     with np.load(path) as arrays:
         cuts = np.cumsum(arrays["sizes"])[:-1]
         tokens, ids, weights = (np.split(arrays[name], cuts) for name in ("tokens", "ids", "weights"))
-        projection = arrays["projection"]
-        parts = map(QueryEmbedding, arrays["vectors"], tokens, ids, weights, [projection] * len(tokens))
+        basis = SlotBasis(arrays["projection"], int(arrays["share"]), arrays["units"])
+        parts = map(QueryEmbedding, arrays["vectors"], tokens, ids, weights, [basis] * len(tokens))
         return dict(zip(map(str, arrays["texts"]), parts, strict=True))

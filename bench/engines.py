@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     artifact = models.load_artifact(MODEL)
     slots = load_slot_artifact(MODEL)
     _, ids = choose(TextTokenizer(artifact), count)
-    case = _case(artifact, SlotRule(slots.projection[:19], slots.token_weights), ids, options.first)
+    case = _case(artifact, SlotRule(slots.basis.projection[:19], slots.token_weights), ids, options.first)
     pairs = all_pairs()
     with progress() as bars:
         results = _run_all(pairs, case, bars)

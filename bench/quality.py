@@ -89,6 +89,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
             gained[-1][name] = measured["ndcg_at_10"]
             result |= {f"{name}_{key}": float(value.mean()) for key, value in measured.items()}
             result[f"{name}_ms_per_query"] = ranking.milliseconds
+            result |= {f"{name}_{key}": value for key, value in ranking.shares().items()}
         results.append(result | compare(gained[-1:]))
         results[-1] |= {
             "documents": len(data.documents),
@@ -100,6 +101,6 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         return values | results[0]
     for name, result in zip(names, results, strict=True):
         values |= {f"{name}_{key}": value for key, value in result.items()}
-    averaged = [key for key in results[0] if key.endswith((*MEASURES, "ms_per_query"))]
+    averaged = [key for key in results[0] if key.endswith((*MEASURES, "ms_per_query")) or "_share_" in key]
     values |= {f"average_{key}": fmean(result[key] for result in results) for key in averaged}
     return values | {f"average_{key}": value for key, value in compare(gained).items()}

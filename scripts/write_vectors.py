@@ -57,7 +57,7 @@ def vectors() -> dict[str, Any]:
     want = Want.POOLED | Want.TOKENS
     encoded = encoder.encode(list(TEXTS.values()), want)
     weights = [slots.token_weights[ids] for ids in encoded.ids]
-    codes = encode_slots(encoded.pooled, encoded.tokens, weights, slots.projection)
+    codes = encode_slots(encoded.pooled, encoded.tokens, weights, slots.basis)
     cases = []
     for sequence, (name, text) in enumerate(TEXTS.items()):
         vector = encoded.pooled[sequence]

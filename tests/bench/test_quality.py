@@ -55,7 +55,8 @@ def test_several_sets(small, tmp_path):
     results = json.loads(file.read_text("utf-8"))
     assert results["dataset"] == "small, other"
     measured = documented("`quality`") - {"dataset"}
-    averaged = {key for key in measured if key.endswith((*MEASURES, "ms_per_query")) or "_over_pooled" in key}
+    kinds = ("_over_pooled", "_share_")
+    averaged = {key for key in measured if key.endswith((*MEASURES, "ms_per_query")) or any(k in key for k in kinds)}
     expected = {f"{name}_{key}" for name in ("small", "other") for key in measured}
     expected |= {f"average_{key}" for key in averaged} | {"dataset"}
     assert set(results) == expected | documented("Keys of every measurement")

@@ -12,9 +12,8 @@ from math import pi, sqrt
 from blake3 import blake3
 
 WIDTH, GROUP, GROUPS = 384, 128, 57
-PLANES, ROUNDS, BASE = 4, 4, 53
+PLANES, ROUNDS, SCAN_UNIT = 4, 4, 53
 ROOM = {244: 12, 484: 27, 964: 57}
-GROUP_UNIT = {12: 2700, 27: 4500, 57: 7200}
 
 
 def kronecker(a, b):
@@ -69,9 +68,9 @@ def sign(value):
     return 1 if value > 0 else -1
 
 
-def base_of(first):
+def base_of(first, share):
     """What is taken from each token, from the signs of slot 0."""
-    return [BASE * dot(column, first) for column in rotation_columns()]
+    return [share * dot(column, first) for column in rotation_columns()]
 
 
 def project(vector, base, projection):
@@ -116,9 +115,9 @@ def group(tokens, weights, limit=GROUPS):
         best = [max(b, dot(t, chosen)) for t, b in zip(tokens, best, strict=True)]
 
 
-def encode(vector, tokens, weights, projection):
+def encode(vector, tokens, weights, projection, share):
     first = [sign(value) for value in rotate(vector)]
-    base = base_of(first)
+    base = base_of(first, share)
     groups, served = group([project(token, base, projection) for token in tokens], weights)
     scale = min(served // max(1, GROUP * sum(weights)), 65535)
     code = bytearray([0x12, len(groups), scale % 256, scale // 256]) + bytes(960)
@@ -156,20 +155,21 @@ def quantise(values):
     return step, [max(-levels, min(levels, 2 * (value // (2 * step)) + 1)) for value in values]
 
 
-def scan(tokens, weights, code):
+def scan(tokens, weights, code, unit=SCAN_UNIT):
     """The part of a score that slot 0 gives."""
     total = [dot(weights, column) for column in zip(*tokens, strict=True)]
     step, multiples = quantise(rotate(total))
-    return BASE * step * dot(multiples, signs(code, 0, WIDTH))
+    return unit * step * dot(multiples, signs(code, 0, WIDTH))
 
 
-def score(tokens, weights, projection, code):
+def score(tokens, weights, projection, units, code):
+    slot_unit, group_unit = units[sorted(ROOM).index(len(code))]
     heard = [(t, w) for t, w in zip(tokens, weights, strict=True) if w]
-    total = scan([t for t, _ in heard], [w for _, w in heard], code)
+    total = scan([t for t, _ in heard], [w for _, w in heard], code, slot_unit)
     groups = groups_of(code)
     for token, weight in heard if groups else []:
         step, multiples = quantise(project(token, [0] * WIDTH, projection))
-        total += GROUP_UNIT[ROOM[len(code)]] * weight * step * max(dot(multiples, g) for g in groups)
+        total += group_unit * weight * step * max(dot(multiples, g) for g in groups)
     return total
 
 
@@ -185,6 +185,8 @@ def formula_text(tokens, multiplier, offset, modulus):
     return pooled, states, [1 + n * 37 % 255 for n in range(tokens)]
 
 
+SHARE = 31
+UNITS = [[53, 1800], [40, 4500], [61, 7200]]
 PROJECTION = {"multiplier": 48271, "offset": 11, "modulus": 1601}
 CASES = [
     {"tokens": 9, "multiplier": 7919, "offset": 1, "modulus": 2003},
@@ -201,8 +203,8 @@ def vectors():
     weights[2] = 0
     documents = []
     for case in CASES:
-        code = encode(*formula_text(**case), projection)
-        found = {str(length): score(tokens, weights, projection, prefix(code, length)) for length in ROOM}
+        code = encode(*formula_text(**case), projection, SHARE)
+        found = {str(length): score(tokens, weights, projection, UNITS, prefix(code, length)) for length in ROOM}
         documents.append({"text": case, "code": code.hex(), "scores": found})
     return {
         "format": "BitDelta, family slots, version 2",
@@ -210,6 +212,8 @@ def vectors():
         "text": "row 0 is the pooled vector, the others are tokens; token t has weight 1 + (37 t mod 255)",
         "negative_flips": "".join("1" if flip < 0 else "0" for flip in flips()),
         "projection": PROJECTION,
+        "share": SHARE,
+        "units": UNITS,
         "query": {"text": QUERY, "weights": weights},
         "documents": documents,
     }

@@ -6,8 +6,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.bitdelta import reference
+from zenso.bitdelta import SlotBasis
 
 PROJECTION = np.array(reference.formula(128, 384, **reference.PROJECTION), np.int16)
+BASIS = SlotBasis(PROJECTION, reference.SHARE, np.array(reference.UNITS, np.int32))
 KINDS = ("random", "alike", "one axis", "tiny", "zero", "repeated")
 
 

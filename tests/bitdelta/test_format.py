@@ -6,8 +6,8 @@ import pytest
 
 import zenso
 from tests.bitdelta import reference
-from tests.bitdelta.strategies import PROJECTION, make_text
-from zenso.bitdelta import DIMENSIONS, CodeHeader, encode_slots, prefix, prepare_query, read_header, score
+from tests.bitdelta.strategies import BASIS, PROJECTION, make_text
+from zenso.bitdelta import DIMENSIONS, CodeHeader, SlotBasis, encode_slots, prefix, prepare_query, read_header, score
 from zenso.bitdelta.format import code_bytes, group_room
 from zenso.errors import IntegrityError
 
@@ -16,12 +16,12 @@ VECTORS = Path(__file__).parents[2] / "docs" / "vectors" / "bitdelta_slots.json"
 
 def known_code():
     text = make_text("random", 1, 5)
-    return text, encode_slots(text.vector[None], [text.tokens], [text.weights], PROJECTION)[0]
+    return text, encode_slots(text.vector[None], [text.tokens], [text.weights], BASIS)[0]
 
 
 def test_header_to_the_bit():
     text, code = known_code()
-    base = reference.base_of([1 if value > 0 else -1 for value in reference.rotate(text.vector.tolist())])
+    base = reference.base_of([1 if value > 0 else -1 for value in reference.rotate(text.vector.tolist())], BASIS.share)
     projected = np.array([reference.project(token, base, PROJECTION.tolist()) for token in text.tokens.tolist()])
     scale = int((text.weights @ np.abs(projected)).sum()) // int(128 * text.weights.sum())  # each token has a group
     assert code[:4].tobytes() == bytes([0x12, 5]) + scale.to_bytes(2, "little")
@@ -33,7 +33,7 @@ def test_bits_stand_where_the_format_says():
     bits = [code[4 + i // 8] >> i % 8 & 1 for i in range(7680)]
     first = [value > 0 for value in reference.rotate(text.vector.tolist())]
     assert bits[:384] == first
-    base = reference.base_of([1 if bit else -1 for bit in first])
+    base = reference.base_of([1 if bit else -1 for bit in first], BASIS.share)
     signs = {
         tuple(value > 0 for value in reference.project(token, base, PROJECTION.tolist()))
         for token in text.tokens.tolist()
@@ -98,11 +98,12 @@ def test_published_vectors_hold_for_both_implementations():
     published = json.loads(VECTORS.read_text("utf-8"))
     assert published == json.loads(json.dumps(reference.vectors()))
     projection = np.array(reference.formula(128, 384, **published["projection"]), np.int16)
+    basis = SlotBasis(projection, published["share"], np.array(published["units"], np.int32))
     _, tokens, _ = reference.formula_text(**published["query"]["text"])
-    query = prepare_query(np.array(tokens, np.int16), np.array(published["query"]["weights"]), projection)
+    query = prepare_query(np.array(tokens, np.int16), np.array(published["query"]["weights"]), basis)
     for document in published["documents"]:
         vector, states, weights = map(np.array, reference.formula_text(**document["text"]))
-        code = encode_slots(vector[None], [states.astype(np.int16)], [weights], projection)
+        code = encode_slots(vector[None], [states.astype(np.int16)], [weights], basis)
         assert code.tobytes().hex() == document["code"]
         scores = [score(query, prefix(code, dimensions)).item() for dimensions in DIMENSIONS]
         assert scores == list(document["scores"].values())

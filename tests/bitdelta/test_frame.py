@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bitdelta import frame_reference as reference
+from tests.bitdelta.strategies import BASIS
 from zenso.bitdelta import (
-    SLOT_WIDTH,
     FrameCodebook,
     FrameQuery,
     SlotQuery,
@@ -257,7 +257,7 @@ def test_other_sizes_threads_and_queries_are_refused():
 
 def test_score_tells_the_families_apart():
     codes, asked = encode(directions(30, 384), 244, SHIPPED), directions(1, 384)[0]
-    tokens = prepare_query(asked[None], np.ones(1, np.uint8), np.zeros((128, SLOT_WIDTH), np.int16))
+    tokens = prepare_query(asked[None], np.ones(1, np.uint8), BASIS)
     assert isinstance(tokens, SlotQuery)
     score(tokens, codes)  # 244 bytes may be slots, too
     with pytest.raises(IntegrityError):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bitdelta import reference
-from tests.bitdelta.strategies import PROJECTION, make_text, random_codes, seeds, texts
+from tests.bitdelta.strategies import BASIS, PROJECTION, make_text, random_codes, seeds, texts
 from zenso.bitdelta import DIMENSIONS, decode_slots, encode_slots, prefix, prepare_query, scan, score, top_k
 from zenso.bitdelta.rotation import rotate
 from zenso.errors import InputError
@@ -17,7 +17,7 @@ LENGTHS = dict(zip(DIMENSIONS, (244, 484, 964), strict=True))
 
 
 def prepare(text, weights=None):
-    return prepare_query(text.tokens, text.weights if weights is None else weights, PROJECTION)
+    return prepare_query(text.tokens, text.weights if weights is None else weights, BASIS)
 
 
 def encode(*given):
@@ -25,7 +25,7 @@ def encode(*given):
         np.stack([text.vector for text in given]),
         [text.tokens for text in given],
         [text.weights for text in given],
-        PROJECTION,
+        BASIS,
     )
 
 
@@ -43,8 +43,8 @@ def test_scores_equal_reference(asked, document, seed):
     assert scan(prepared, codes).tolist() == [reference.scan(tokens, weights, code.tobytes()) for code in codes]
     for dimensions, length in LENGTHS.items():
         expected = [
-            reference.score(tokens, weights, PROJECTION.tolist(), reference.prefix(code.tobytes(), length))
-            for code in codes
+            reference.score(tokens, weights, PROJECTION.tolist(), reference.UNITS, reference.prefix(code, length))
+            for code in map(bytes, codes)
         ]
         assert score(prepared, codes, dimensions=dimensions).tolist() == expected
         assert score(prepared, prefix(codes, dimensions)).tolist() == expected
@@ -77,7 +77,7 @@ def test_score_approximates_what_decoded_codes_say():
     projected = (asked.tokens.astype(np.int64) @ PROJECTION.astype(np.int64).T) / 32768
     groups = np.sign(decoded[:, 384:]).reshape(4, 57, 128)
     best = np.where(groups.any(axis=2), np.einsum("td,ngd->tng", projected, groups), -np.inf).max(axis=2)
-    exact = 53 * slot + 7200 * (asked.weights @ best)
+    exact = BASIS.units[2, 0] * slot + BASIS.units[2, 1] * (asked.weights @ best)
     assert np.abs(score(prepare(asked), codes) - exact).max() < 0.03 * np.abs(exact).max()
 
 
@@ -107,7 +107,7 @@ def test_tokens_without_weight_are_not_heard():
     weights[[1, 4]] = 0
     kept = [0, 2, 3, 5]
     codes = random_codes(20)
-    alone = prepare_query(text.tokens[kept], weights[kept], PROJECTION)
+    alone = prepare_query(text.tokens[kept], weights[kept], BASIS)
     assert np.array_equal(score(prepare(text, weights), codes), score(alone, codes))
     assert np.array_equal(scan(prepare(text, weights), codes), scan(alone, codes))
 
@@ -115,7 +115,8 @@ def test_tokens_without_weight_are_not_heard():
 def test_codes_without_groups_are_scored_by_slot_zero(query):
     codes = random_codes(4)
     codes[:, 1] = 0
-    assert np.array_equal(score(query, codes), scan(query, codes))
+    unit = int(BASIS.units[2, 0])
+    assert np.array_equal(reference.SCAN_UNIT * score(query, codes), unit * scan(query, codes))
 
 
 @pytest.mark.parametrize(
@@ -132,13 +133,7 @@ def test_codes_without_groups_are_scored_by_slot_zero(query):
 )
 def test_queries_that_cannot_be_scored(tokens, weights, match):
     with pytest.raises(InputError, match=match):
-        prepare_query(tokens, weights, PROJECTION)
-
-
-def test_projections_that_could_overflow():
-    text = make_text("random", 1, 2)
-    with pytest.raises(InputError, match="squared length"):
-        prepare_query(text.tokens, text.weights, np.full((128, 384), 900, np.int16))
+        prepare_query(tokens, weights, BASIS)
 
 
 def ranked(scores, k, allowed):
@@ -263,7 +258,7 @@ def test_query_layout_does_not_matter():
     codes = random_codes(5)
     expected = score(prepare(text), codes)
     for tokens in (np.asfortranarray(text.tokens), np.repeat(text.tokens, 2, axis=1)[:, ::2]):
-        assert np.array_equal(score(prepare_query(tokens, text.weights.astype(np.uint8), PROJECTION), codes), expected)
+        assert np.array_equal(score(prepare_query(tokens, text.weights.astype(np.uint8), BASIS), codes), expected)
 
 
 def test_threads_give_the_same_scores(query):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.bitdelta.strategies import PROJECTION, make_text, random_codes, seeds
+from tests.bitdelta.strategies import BASIS, make_text, random_codes, seeds
 from zenso.bitdelta import prepare_query, scan, score
 from zenso.bitdelta.table import LANES, CodeTable, agreement, column, column_shape
 from zenso.errors import InputError
@@ -17,7 +17,7 @@ WORST = 384 * 15
 
 def make_query():
     text = make_text("random", 5)
-    return prepare_query(text.tokens, text.weights, PROJECTION)
+    return prepare_query(text.tokens, text.weights, BASIS)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def threaded_encoder(artifact):
 @pytest.fixture(scope="session")
 def slot_rule():
     slots = load_slot_artifact(MODEL)
-    return SlotRule(slots.projection[:19], slots.token_weights)
+    return SlotRule(slots.basis.projection[:19], slots.token_weights)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_inference(encoded, slots, index):
     assert blake3(encoded.tokens[index].astype("<i2").tobytes()).hexdigest() == case["states_blake3"]
     assert encoded.pooled[index].tolist() == case["vector"]
     weights = slots.token_weights[encoded.ids[index]]
-    code = encode_slots(encoded.pooled[index : index + 1], [encoded.tokens[index]], [weights], slots.projection)
+    code = encode_slots(encoded.pooled[index : index + 1], [encoded.tokens[index]], [weights], slots.basis)
     assert code.tobytes().hex() == case["code"]
 
 

@@ -130,3 +130,19 @@ def test_wide_and_long_words_are_wrapped(capsys, monkeypatch):
     out = capsys.readouterr().out.splitlines()
     assert 3 <= len(out) <= 5
     assert all(len(line) + sum(ord(c) > 0x2FFF for c in line) <= 40 for line in out[1:])
+
+
+@pytest.mark.parametrize("dimensions", ["1920", "3840", "7680", "auto"])
+def test_dimensions(zenso, notes, dimensions):
+    found = zenso("search", "bread", "-m", notes, "--dimensions", dimensions, "--explain", "--json").json
+    scored = found["explanation"]["dimensions"]
+    assert str(scored) == dimensions or (dimensions == "auto" and scored in {1920, 3840, 7680})
+    assert "flour" in found["hits"][0]["text"]
+    shown = zenso("search", "bread", "-m", notes, "--dimensions", dimensions, "--explain").out
+    assert f"{scored:,} dimensions of the codes scored" in shown
+
+
+def test_other_dimensions_are_refused(zenso, notes):
+    done = zenso("search", "bread", "-m", notes, "--dimensions", "384", code=1)
+    assert done.is_one_error_line
+    assert "choose one of 1920, 3840, 7680, or 'auto'" in done.err

@@ -6,8 +6,10 @@ import random
 import numpy as np
 import pytest
 
+from zenso.bitdelta import DIMENSIONS, prefix, score
 from zenso.errors import InputError
 from zenso.memory import Hits, Memory, SearchSettings
+from zenso.memory.stages import MARGINS, choose_dimensions
 from zenso.zen import DocumentEmbeddings
 
 WORDS = [
@@ -219,3 +221,57 @@ def test_the_order_of_adding_changes_nothing(encoder, tmp_path):
 def test_settings_that_make_no_sense_are_refused(name, value):
     with pytest.raises(InputError, match=f"{name} is {value!r}"):
         SearchSettings(**{name: value})
+
+
+@pytest.mark.parametrize("dimensions", [1920, 3840, 7680])
+@pytest.mark.parametrize("settings", [EXHAUSTIVE, STAGED])
+def test_fewer_dimensions_score_prefixes_of_codes(large, search, encoder, dimensions, settings):
+    hits = search(QUERIES[0], 20, settings, dimensions=dimensions, explain=True)
+    assert hits.explanation.dimensions == dimensions
+    query = encoder.encode_query(QUERIES[0], large._frequencies).prepare()
+    codes = NoisyEncoder(encoder).encode_documents([hit.text for hit in hits]).codes
+    expected = query.similarity(score(query, prefix(codes, dimensions)))
+    assert [hit.score for hit in hits] == expected.tolist()
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_auto_takes_what_it_chose(search):
+    chosen = set()
+    for query in QUERIES:
+        hits = search(query, 10, dimensions="auto", explain=True)
+        names = [stage.name for stage in hits.explanation.stages]
+        assert names == ["scan", "prefix", "codes"]
+        chosen.add(hits.explanation.dimensions)
+        again = search(query, 10, dimensions=hits.explanation.dimensions)
+        assert hits[0].score == again[0].score
+    assert chosen <= set(DIMENSIONS)
+
+
+@pytest.mark.parametrize("settings", [EXHAUSTIVE, STAGED])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_auto_gives_the_same_with_any_number_of_threads(search, settings, threads):
+    several = dataclasses.replace(settings, threads=threads)
+    for query in QUERIES:
+        assert same(search(query, 10, several, dimensions="auto"), search(query, 10, settings, dimensions="auto"))
+
+
+def test_the_further_the_best_stands_out_the_fewer_dimensions():
+    wide, narrow = MARGINS
+    others = np.array([0.1, 0.2, 0.3])
+    chosen = [choose_dimensions(np.append(others, 0.3 + margin)) for margin in (2 * wide, (wide + narrow) / 2, 0)]
+    assert chosen == [1920, 3840, 7680]
+    assert choose_dimensions(np.array([0.3])) == choose_dimensions(np.empty(0)) == 1920
+
+
+@pytest.mark.parametrize("wrong", [0, 384, 7681, True, "many", None, 1920.5])
+def test_other_dimensions_are_refused(search, wrong):
+    with pytest.raises(InputError, match=r"choose one of 1920, 3840, 7680, or 'auto'"):
+        search("a river", dimensions=wrong)
+
+
+def test_hybrid_search_scores_words_with_the_same_dimensions(large):
+    large.settings = EXHAUSTIVE
+    alone = large.search("river bread", COUNT, hybrid=False, dimensions=1920)
+    known = {hit.id: hit.similarity for hit in alone}
+    both = large.search("river bread", 10, dimensions=1920)
+    assert [hit.similarity for hit in both] == [known[hit.id] for hit in both]

@@ -21,13 +21,14 @@ def states(encoder, texts):
 
 def test_codes_equal_those_made_from_token_states(encoder, states, texts, artifact):
     codes = encoder.encode_documents(texts).codes
-    projection = artifact.projection.tolist()
+    basis = artifact.basis
+    projection = basis.projection.tolist()
     short = min(range(len(texts)), key=lambda row: len(states[row].tokens))
     longer = sorted(range(len(texts)), key=lambda row: len(states[row].tokens))[len(texts) // 2]
     for row in (short, longer):
         state = states[row]
         weights = artifact.token_weights[state.ids].tolist()
-        expected = reference.encode(state.vector.tolist(), state.tokens.tolist(), weights, projection)
+        expected = reference.encode(state.vector.tolist(), state.tokens.tolist(), weights, projection, basis.share)
         assert codes[row].tobytes() == expected
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from blake3 import blake3
 
 from zenso import models
@@ -12,10 +13,11 @@ from zenso.canonical import kernel_digest, kernel_version
 from zenso.errors import InputError, ModelError
 from zenso.zen import ZenEncoder, load_encoder
 from zenso.zen import encoder as encoder_module
+from zenso.zen.slot_artifact import DATA
 
 FOX = "The quick brown fox jumps over the lazy dog."
 FOX_VECTOR = [1443, 1931, 1585, 2539, 867, -1235, -81, -1960]
-FOX_CODE = "82d1def2f6d7c3468c5cbf1d4d90fbeacaee6f7ee5d35cdee1975fae152c576c"
+FOX_CODE = "260de5b17b6a271a78ee844c16b7168220ecde26fe77044faaf0ea4975300614"
 
 
 def same(one, other):
@@ -200,3 +202,25 @@ def test_unknown_model():
 def test_threads_below_one():
     with pytest.raises(InputError, match="threads is 0"):
         load_encoder(threads=0)
+
+
+def test_slots_of_ones_own(tmp_path):
+    shipped = (DATA / "all-MiniLM-L6-v2.safetensors").read_bytes()
+    tensors = safetensors.numpy.load(shipped)
+    safetensors.numpy.save_file(tensors | {"share": np.array([0], np.int32)}, tmp_path / "other.safetensors")
+    other = load_encoder(slots=tmp_path / "other.safetensors")
+    assert load_encoder(slots=tmp_path / "other.safetensors") is other
+    assert other.provenance.differences(load_encoder().provenance.to_json()) == ["slots"]
+    codes, shipped_codes = (one.encode_documents([FOX]).codes for one in (other, load_encoder()))
+    assert np.array_equal(codes[:, 4:52], shipped_codes[:, 4:52])
+    assert not np.array_equal(codes, shipped_codes)
+
+
+def test_slots_that_cannot_be_used(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        load_encoder(slots=tmp_path / "missing.safetensors")
+    tensors = safetensors.numpy.load_file(DATA / "all-MiniLM-L6-v2.safetensors")
+    tensors["frequencies"] = tensors["frequencies"][:100]
+    safetensors.numpy.save_file(tensors, tmp_path / "short.safetensors")
+    with pytest.raises(InputError, match="of a model with 100 tokens, this one has 30,522"):
+        load_encoder(slots=tmp_path / "short.safetensors")

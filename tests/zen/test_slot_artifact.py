@@ -5,7 +5,6 @@ import pytest
 from blake3 import blake3
 from safetensors.numpy import load_file, save_file
 
-from zenso.bitdelta.slots import check_projection
 from zenso.errors import IntegrityError, ModelError
 from zenso.models import CATALOGUE
 from zenso.zen import slot_artifact
@@ -14,7 +13,7 @@ from zenso.zen.slot_artifact import DATA, load_slot_artifact
 MODEL = "all-MiniLM-L6-v2"
 FILE = f"{MODEL}.safetensors"
 # Another file gives every embedding other bits: stored codes would have to be made again.
-DIGEST = "b939d63a21e7d23d907fcae13e5f38be1cd59114a1fa38e3f399ef9fa36f49f0"
+DIGEST = "f02674db0d1e69d6379162a11b2353078a1fa44dbdc7ba718dd7b70d6c2f096c"
 
 
 @pytest.fixture
@@ -30,16 +29,15 @@ def test_shipped_artifact():
     artifact = load_slot_artifact(MODEL)
     assert artifact.digest == blake3((DATA / FILE).read_bytes()).digest()
     assert artifact.digest.hex() == DIGEST
-    assert (artifact.projection.shape, artifact.projection.dtype) == ((128, 384), np.int16)
+    assert (artifact.basis.projection.shape, artifact.basis.projection.dtype) == ((128, 384), np.int16)
     assert (artifact.token_weights.shape, artifact.token_weights.dtype) == ((30522,), np.int32)
     assert artifact.token_weights.min() >= 1
     assert artifact.token_weights.max() <= 255
 
 
 def test_rows_of_the_projection_are_orthogonal_and_as_long_as_codes_allow():
-    artifact = load_slot_artifact(MODEL)
-    check_projection(artifact.projection)
-    products = artifact.projection.astype(np.int64) @ artifact.projection.T.astype(np.int64)
+    projection = load_slot_artifact(MODEL).basis.projection.astype(np.int64)
+    products = projection @ projection.T
     assert np.abs(products - 16384**2 * np.eye(128)).max() < 16384 * 20  # half a unit a coordinate, 384 of them
 
 
@@ -77,7 +75,7 @@ def test_file_that_is_something_else(data):
         load_slot_artifact(MODEL)
 
 
-@pytest.mark.parametrize("missing", ["projection", "frequencies", "documents"])
+@pytest.mark.parametrize("missing", ["projection", "share", "units", "frequencies", "documents"])
 def test_tensor_is_missing(data, missing):
     tensors = load_file(data / FILE)
     del tensors[missing]
@@ -92,6 +90,10 @@ def test_tensor_is_missing(data, missing):
         ("projection", np.zeros((127, 384), np.int16)),
         ("projection", np.zeros((128, 384), np.float32)),
         ("projection", np.zeros(128, np.int16)),
+        ("share", np.zeros(2, np.int32)),
+        ("share", np.full(1, 54, np.int32)),
+        ("units", np.ones((3, 2), np.int64)),
+        ("units", np.zeros((3, 2), np.int32)),
         ("frequencies", np.ones(30522, np.int64)),
         ("frequencies", np.ones((2, 15261), np.int32)),
         ("frequencies", np.full(30522, -1, np.int32)),

@@ -1,10 +1,12 @@
 """BitDelta: codes of 4 bytes of header and then bits, and integer kernels that score them.
 
 Two families share the header. ``slots`` codes are what a memory keeps of a document: `encode_slots`, `decode_slots`,
-`prepare_query`, `scan`, `top_k`. ``frame`` codes are for any vectors: `encode`, `decode`, with a `FrameCodebook`.
+`prepare_query`, `scan`, `top_k`, with a `SlotBasis`. ``frame`` codes are for any vectors: `encode`, `decode`, with a
+`FrameCodebook`.
 `score` and `prefix` take codes of either.
 """
 
+from zenso.bitdelta.basis import SlotBasis
 from zenso.bitdelta.codebook import FrameCodebook
 from zenso.bitdelta.families import prefix, score
 from zenso.bitdelta.format import CODE_BYTES, DIMENSIONS, SLOT_WIDTH, SLOTS, CodeHeader, read_header
@@ -21,6 +23,7 @@ __all__ = [
     "CodeHeader",
     "FrameCodebook",
     "FrameQuery",
+    "SlotBasis",
     "SlotQuery",
     "decode",
     "decode_slots",

@@ -17,6 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from zenso.bitdelta.basis import SlotBasis
 from zenso.bitdelta.format import (
     CODE_LENGTHS,
     DIMENSIONS,
@@ -29,17 +30,14 @@ from zenso.bitdelta.format import (
     group_room,
 )
 from zenso.bitdelta.rotation import rotate
-from zenso.bitdelta.slots import BASE_UNIT, check_projection, check_tokens, project
+from zenso.bitdelta.slots import check_tokens, project
 from zenso.errors import InputError
 
 PLANES = 4
 _LEVELS = 2**PLANES - 1
 _SLOT_WORDS = SLOT_BYTES // 8  # 64-bit words in slot 0
 _GROUP_WORDS = GROUP_BYTES // 8
-# What a sign of a group counts, by the dimensions scored. A projected coordinate of a document is about 900 (mean of
-# its size, unit 1/16384); 4 takes projected products to the unit of slot 0's, 1/32767^2; and the groups count .75 of
-# that where few stand for the whole text, 1.25 and 2 where more of its tokens have their own (chosen on SQuAD).
-_GROUP_UNIT = {1920: 2700, 3840: 4500, 7680: 7200}
+_SCAN_UNIT = 53  # any number would give the same order
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,7 @@ class SlotQuery:
     token_steps: NDArray[np.int64]  # (tokens,): value of the lowest plane of a token, times its weight
     token_planes: NDArray[np.uint64]  # (tokens, planes, 2)
     weight: int  # sum of all weights, for ``similarity``
+    units: NDArray[np.int32]  # (3, 2): of the basis
 
     def similarity(self, scores: NDArray[np.int64]) -> NDArray[np.float64]:
         """Estimate the weighted mean cosine of the query's tokens with their best matches, -1 to 1."""
@@ -65,7 +64,7 @@ def _planes(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint
     return steps[:, 0], np.packbits(bits.astype(np.uint8), axis=2, bitorder="little").view(np.uint64)
 
 
-def prepare_query(tokens: NDArray[np.int16], weights: NDArray[np.integer], projection: NDArray[np.int16]) -> SlotQuery:
+def prepare_query(tokens: NDArray[np.int16], weights: NDArray[np.integer], basis: SlotBasis) -> SlotQuery:
     """Project a query's tokens and cut them to bit planes.
 
     Parameters
@@ -74,7 +73,7 @@ def prepare_query(tokens: NDArray[np.int16], weights: NDArray[np.integer], proje
         Token directions, scale 32767.
     weights : integers, shape (m,)
         0 to 255; a token of weight 0 is left out.
-    projection : int16, shape (128, 384)
+    basis : SlotBasis
         The one that the documents were encoded with.
 
     Raises
@@ -82,7 +81,6 @@ def prepare_query(tokens: NDArray[np.int16], weights: NDArray[np.integer], proje
     InputError
         A shape or type is another, a number is out of its range, or no token has any weight.
     """
-    check_projection(projection)
     check_tokens(tokens, weights)
     heard = np.flatnonzero(weights)
     if not len(heard):
@@ -91,9 +89,9 @@ def prepare_query(tokens: NDArray[np.int16], weights: NDArray[np.integer], proje
     tokens, heavy = tokens[heard], weights[heard].astype(np.int64)
     # At most 256 * 255 * 32767 < 2^31 for a text of 256 tokens, 384 times that after the rotation.
     slot_steps, slot_planes = _planes(rotate(heavy[None] @ tokens.astype(np.int64)))
-    projected = project(np.ascontiguousarray(tokens), np.zeros(SLOT_WIDTH, np.int16), np.ascontiguousarray(projection))
+    projected = project(np.ascontiguousarray(tokens), np.zeros(SLOT_WIDTH, np.int16), basis.projection)
     steps, planes = _planes(projected.astype(np.int64))
-    return SlotQuery(int(slot_steps[0]), slot_planes[0], steps * heavy, planes, int(heavy.sum()))
+    return SlotQuery(int(slot_steps[0]), slot_planes[0], steps * heavy, planes, int(heavy.sum()), basis.units)
 
 
 @intrinsic
@@ -108,14 +106,14 @@ def _popcount(typing_context, value):  # type: ignore[no-untyped-def]  # noqa: A
 def _score_rows(
     codes: NDArray[np.uint8],
     rows: NDArray[np.int64],
-    slot_step: np.int64,
+    slot_step: int,
     slot_planes: NDArray[np.uint64],
     token_steps: NDArray[np.int64],
     token_planes: NDArray[np.uint64],
     room: int,
     out: NDArray[np.int64],
 ) -> None:
-    """Score the rows given; with room for 0 groups by slot 0 alone. ``token_steps`` hold the groups' unit."""
+    """Score the rows given; with room for 0 groups by slot 0 alone. Both steps hold their unit."""
     for place in range(len(rows)):
         code = codes[rows[place]]
         words = code[HEADER_BYTES:].view(np.uint64)
@@ -125,7 +123,7 @@ def _score_rows(
             for w in range(_SLOT_WORDS):
                 ones += _popcount(words[w] ^ slot_planes[p, w])
             part += (SLOT_WIDTH - 2 * np.int64(ones)) << p
-        total = BASE_UNIT * slot_step * part
+        total = slot_step * part
         groups = room if code[1] > room else int(code[1])
         for t in range(len(token_steps) if groups else 0):
             least = np.uint64(GROUP_WIDTH * _LEVELS)  # the best group differs in the fewest bits, weighted by plane
@@ -181,7 +179,7 @@ def scan(query: SlotQuery, codes: NDArray[np.uint8], rows: NDArray[np.integer] |
     InputError
         A shape or type is another, or there is no such row.
     """
-    return _scored(query, codes, rows, 0, 0)
+    return _scored(query, codes, rows, 0, (_SCAN_UNIT, 0))
 
 
 def score(
@@ -218,17 +216,25 @@ def score(
     if length > _check_codes(codes).shape[1]:
         message = f"codes of {codes.shape[1]} bytes have no {dimensions} dimensions"
         raise InputError(message)
-    return _scored(query, codes, rows, group_room(length), _GROUP_UNIT[dimensions])
+    slot, group = query.units[DIMENSIONS.index(dimensions)].tolist()
+    return _scored(query, codes, rows, group_room(length), (slot, group))
 
 
 def _scored(
-    query: SlotQuery, codes: NDArray[np.uint8], rows: NDArray[np.integer] | None, room: int, unit: int
+    query: SlotQuery, codes: NDArray[np.uint8], rows: NDArray[np.integer] | None, room: int, units: tuple[int, int]
 ) -> NDArray[np.int64]:
     codes = _check_codes(codes)
     chosen = _check_rows(rows, len(codes))
     out = np.empty(len(chosen), np.int64)
     _score_rows(
-        codes, chosen, query.slot_step, query.slot_planes, unit * query.token_steps, query.token_planes, room, out
+        codes,
+        chosen,
+        units[0] * query.slot_step,
+        query.slot_planes,
+        units[1] * query.token_steps,
+        query.token_planes,
+        room,
+        out,
     )
     return out
 

@@ -1,9 +1,9 @@
 """Family ``slots``: a text's pooled vector and its tokens become 7,680 bits.
 
 Slot 0 is the pooled vector x, rotated (``rotation``): bit i says whether coordinate i of R x is positive. The tokens
-are coded by their difference from it: from each token's direction half of the direction that slot 0 decodes to is taken
-away, what is left is projected to 128 learned dimensions, and the projected tokens gather in at most 57 groups of 128
-signs (``grouping``). Everything is integer, so a code can be made again anywhere and compared byte for byte.
+are coded by their difference from it: from each token's direction a share of the direction that slot 0 decodes to is
+taken away, what is left is projected to 128 learned dimensions, and the projected tokens gather in at most 57 groups of
+128 signs (``grouping``). Everything is integer, so a code can be made again anywhere and compared byte for byte.
 
 The scale in the header is what a group's signs are to be multiplied with to come nearest to its tokens (least squares,
 by weight), in units of 1/16384 of a direction's length.
@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from zenso.bitdelta.basis import PROJECTION_UNIT, SlotBasis
 from zenso.bitdelta.format import (
     CODE_BYTES,
     FIRST_BYTE,
@@ -31,10 +32,6 @@ from zenso.bitdelta.grouping import group_tokens
 from zenso.bitdelta.rotation import rotate, rotate_back
 from zenso.errors import InputError
 
-# R's transpose times 384 signs has length 384; .5 * sqrt(pi / 2) * 32767 / 384 = 53.47 makes it half of a direction:
-# sqrt(pi / 2) because signs of a Gaussian reach only sqrt(2 / pi) of the cosine.
-BASE_UNIT = 53
-PROJECTION_UNIT = 16384  # length of a row of a projection
 _PROJECTION_SHIFT = 15
 _LONGEST = 32767 + 20  # a direction of 384 rounded coordinates; 384 ** .5 / 2 is below 10
 _SIGN_COSINE = float(np.sqrt(2 / np.pi))
@@ -46,28 +43,11 @@ def slot_bits(vectors: NDArray[np.integer]) -> NDArray[np.uint8]:
     return np.packbits(rotate(vectors.astype(np.int64)) > 0, axis=1, bitorder="little")
 
 
-def slot_base(first: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Return what is taken from each token of a text: .5 of the direction that slot 0, uint8 (48,), decodes to."""
+def slot_base(first: NDArray[np.uint8], share: int) -> NDArray[np.int16]:
+    """Return what is taken from each token of a text: a share of the direction that slot 0, uint8 (48,), decodes to."""
     signs = 2 * np.unpackbits(first, bitorder="little").astype(np.int64) - 1
-    base: NDArray[np.int16] = (BASE_UNIT * rotate_back(signs[None])[0]).astype(np.int16)
+    base: NDArray[np.int16] = (share * rotate_back(signs[None])[0]).astype(np.int16)
     return base
-
-
-def check_projection(projection: NDArray[np.int16]) -> None:
-    """Refuse a projection whose products could overflow.
-
-    Raises
-    ------
-    InputError
-        The type or shape is another, or a row is longer than 16384 (with 10 units for rounding).
-    """
-    if projection.dtype != np.int16 or projection.shape != (GROUP_WIDTH, SLOT_WIDTH):
-        message = f"a projection is int16 ({GROUP_WIDTH}, {SLOT_WIDTH}), not {projection.dtype} {projection.shape}"
-        raise InputError(message)
-    longest = int((projection.astype(np.int64) ** 2).sum(axis=1).max())
-    if longest > (PROJECTION_UNIT + 10) ** 2:
-        message = f"a row of the projection has squared length {longest}; at most {PROJECTION_UNIT}^2 is exact"
-        raise InputError(message)
 
 
 def check_tokens(tokens: NDArray[np.int16], weights: NDArray[np.integer]) -> None:
@@ -117,11 +97,11 @@ def project(tokens: NDArray[np.int16], base: NDArray[np.int16], projection: NDAr
 
 
 def _encode_one(
-    first: NDArray[np.uint8], tokens: NDArray[np.int16], weights: NDArray[np.integer], projection: NDArray[np.int16]
+    first: NDArray[np.uint8], tokens: NDArray[np.int16], weights: NDArray[np.integer], basis: SlotBasis
 ) -> NDArray[np.uint8]:
     check_tokens(tokens, weights)
     heavy = weights.astype(np.int64)
-    differences = project(np.ascontiguousarray(tokens), slot_base(first), projection)
+    differences = project(np.ascontiguousarray(tokens), slot_base(first, basis.share), basis.projection)
     groups, served = group_tokens(differences, heavy, GROUPS)
     scale = min(int(served) // max(1, GROUP_WIDTH * int(heavy.sum())), 0xFFFF)
     code = np.zeros(CODE_BYTES, np.uint8)
@@ -136,7 +116,7 @@ def encode_slots(
     vectors: NDArray[np.integer],
     tokens: Sequence[NDArray[np.int16]],
     weights: Sequence[NDArray[np.integer]],
-    projection: NDArray[np.int16],
+    basis: SlotBasis,
     *,
     spread: Map = map,
 ) -> NDArray[np.uint8]:
@@ -150,8 +130,7 @@ def encode_slots(
         Token directions, scale 32767.
     weights : n arrays of integers, shape (m,)
         How much each token matters, 0 to 255.
-    projection : int16, shape (128, 384)
-        Orthogonal rows of length 16384.
+    basis : SlotBasis
     spread : callable, optional
         Runs a function over the documents as ``map`` does, such as the ``map`` of a thread pool: most of the work
         leaves the interpreter's lock.
@@ -171,9 +150,8 @@ def encode_slots(
     if not len(vectors) == len(tokens) == len(weights):
         message = f"{len(vectors)} vectors, tokens of {len(tokens)} texts and weights of {len(weights)} do not fit"
         raise InputError(message)
-    check_projection(projection)
     codes = np.empty((len(vectors), CODE_BYTES), np.uint8)
-    one = spread(_encode_one, slot_bits(vectors), tokens, weights, [np.ascontiguousarray(projection)] * len(vectors))
+    one = spread(_encode_one, slot_bits(vectors), tokens, weights, [basis] * len(vectors))
     for row, code in enumerate(one):
         codes[row] = code
     return codes
@@ -221,7 +199,7 @@ def decode_slots(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
     -------
     float32, shape (n, 1920), (n, 3840) or (n, 7680)
         384 numbers of slot 0 and 128 of each group: what the projection gives for the difference of its tokens from
-        half of slot 0. Groups that are not in use are zero.
+        the share of slot 0. Groups that are not in use are zero.
 
     Raises
     ------

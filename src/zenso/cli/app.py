@@ -22,6 +22,7 @@ from zenso.cli.output import EXIT_ERROR, EXIT_INTERRUPTED
 from zenso.cli.reembed import reembed
 from zenso.cli.rerank import rerank
 from zenso.cli.search import search
+from zenso.cli.train import train
 from zenso.cli.verify import verify
 
 app = typer.Typer(
@@ -36,7 +37,7 @@ _COMMANDS = (
     *(index, search, rerank, embed),
     *(verify, check, reembed, compact),
     *(backup, snapshots, restore, export),
-    *(evaluate, demo, doctor),
+    *(evaluate, train, demo, doctor),
 )
 for command in _COMMANDS:
     app.command()(command)

@@ -110,6 +110,7 @@ def print_explanation(explanation: "Explanation", count: int) -> None:
             console.print(Text(f"   {candidate.score:.3f}  {printable(candidate.id)}"), soft_wrap=True)
         if len(found) > count:
             console.print(Text(f"   and {len(found) - count:,} more", style="dim"))
+    console.print(f"\n{explanation.dimensions:,} dimensions of the codes scored")
 
 
 def _answering_words(passage: "Passage") -> list[str]:

@@ -15,12 +15,13 @@ from zenso.errors import InputError
 
 if TYPE_CHECKING:
     from zenso.memory import Explanation, Memory
+    from zenso.memory.stages import Dimensions
 
 RERANKED = 50  # hits whose text is read again; a page of them takes a second or two
 
 
 @handle_errors()
-def search(
+def search(  # noqa: PLR0913 - options
     query: Annotated[str, typer.Argument(metavar="QUERY", help="A question, or a few words.")],
     memory: MemoryPath = DEFAULT_MEMORY,
     k: HitCount = 5,
@@ -35,6 +36,13 @@ def search(
     ] = None,
     threads: Threads = None,
     *,
+    dimensions: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="How much of the codes is scored: 1920, 3840 or 7680; auto: as much as the query needs.",
+        ),
+    ] = "7680",
     rerank: Annotated[
         bool,
         typer.Option("--rerank/--no-rerank", help="Order the best hits anew by reading their texts with the query."),
@@ -46,10 +54,11 @@ def search(
 ) -> None:
     """Search a memory by meaning."""
     condition = parse_where(where or [])
+    sized = parse_dimensions(dimensions)
     require_memory(memory)
     began = time.monotonic()
     with zenso.Memory.open(memory, encoder=encoder_loader(threads)) as opened:
-        hits, explanation = find(opened, query, k, condition, rerank=rerank, explain=explain)
+        hits, explanation = find(opened, query, k, condition, dimensions=sized, rerank=rerank, explain=explain)
         documents = len(opened)
     seconds = time.monotonic() - began
     if as_json:
@@ -70,11 +79,13 @@ def find(
     k: int,
     where: dict[str, Any] | None = None,
     *,
+    dimensions: "Dimensions" = 7680,
     rerank: bool = False,
     explain: bool = False,
 ) -> "tuple[list[ShownHit], Explanation | None]":
     """Search, and rerank if asked to; ranks count from 1. Also return how the search came to its hits, if asked to."""
-    hits = memory.search(query, max(k, RERANKED) if rerank else k, where=where, explain=explain)
+    found = max(k, RERANKED) if rerank else k
+    hits = memory.search(query, found, where=where, dimensions=dimensions, explain=explain)
     if rerank and hits:
         best = zenso.ZenReranker(memory=memory).rerank(query, hits, top_n=k, explain=True)
         scored = [(result.score, hits[result.index], result.explanation) for result in best]
@@ -91,6 +102,19 @@ def answer(query: str, hits: list[ShownHit], documents: int, seconds: float) -> 
     """Return the object that `--json` prints for one query."""
     found = [hit.to_json() for hit in hits]
     return {"query": query, "hits": found, "documents": documents, "seconds": round(seconds, 4)}
+
+
+def parse_dimensions(given: str) -> "Dimensions":
+    """Read `--dimensions`.
+
+    Raises
+    ------
+    InputError
+        It is none of 1920, 3840, 7680 and auto.
+    """
+    from zenso.memory.stages import check_dimensions  # noqa: PLC0415 - `zenso --help` does not wait for it
+
+    return check_dimensions(int(given) if given.isdecimal() else given)
 
 
 def parse_where(given: list[str]) -> dict[str, Any] | None:

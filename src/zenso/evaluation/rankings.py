@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from statistics import median
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zenso.bitdelta import prefix, top_k
+from zenso.bitdelta import DIMENSIONS, prefix, top_k
 from zenso.errors import InputError
 from zenso.evaluation.retrieval_set import RetrievalSet
 from zenso.memory import Memory
@@ -36,6 +36,7 @@ RANKINGS = {
     "codes_244_bytes": "codes, first 244 bytes",
     "bm25": "words alone (BM25)",
     "hybrid": "hybrid: codes and words, what a memory's search does",
+    "auto": "codes, as many dimensions of them as a query needs",
     "rerank": "the first 100 of hybrid, reranked from their text",
     "rerank_codes": "the first 100 of hybrid, reranked from their codes",
 }
@@ -56,6 +57,13 @@ class Ranking:
 
     rows: list[Rows]
     milliseconds: float  # median, from the query's text to its ranking
+    dimensions: tuple[int, ...] = ()  # scored for each query, where the search chose
+
+    def shares(self) -> dict[str, float]:
+        """Share of the queries for which each of the dimensions was chosen."""
+        if not self.dimensions:
+            return {}
+        return {f"share_{size}": self.dimensions.count(size) / len(self.dimensions) for size in DIMENSIONS}
 
 
 def check_rankings(names: Sequence[str]) -> None:
@@ -92,6 +100,7 @@ def rank(
     check_rankings(names)
     documents = encoder.encode_documents(data.documents, _counter(on_progress, "embed documents", len(data.documents)))
     with _filled(encoder, data, documents) as memory, _words(memory) as connection:
+        chosen: list[int] = []
         answers: dict[str, Callable[[str], Rows]] = {
             "pooled": partial(_search_vectors, encoder, documents.vectors.astype(np.int32)),
             **{
@@ -100,6 +109,7 @@ def rank(
             },
             "bm25": partial(_search_words, connection),
             "hybrid": partial(_search_memory, memory),
+            "auto": partial(_search_as_needed, memory, chosen),
             "rerank_codes": partial(_rerank_codes, memory),
         }
         needed = {*names, "hybrid"} if "rerank" in names else set(names)
@@ -108,6 +118,8 @@ def rank(
             for name, answer in answers.items()
             if name in needed
         }
+        if "auto" in names:
+            found["auto"] = replace(found["auto"], dimensions=tuple(chosen))
         if "rerank" in names:
             reranked = _rerank_all(memory, data, found["hybrid"].rows, on_progress)
             milliseconds = _time_reranks(memory, data, reranked, reranks_timed, on_progress)
@@ -158,6 +170,14 @@ def _search_words(connection: sqlite3.Connection, query: str) -> Rows:
 
 def _search_memory(memory: Memory, query: str) -> Rows:
     return np.array([int(hit.id) for hit in memory.search(query, DEPTH)], np.int64)
+
+
+def _search_as_needed(memory: Memory, chosen: list[int], query: str) -> Rows:
+    """Search by codes alone, and note how many dimensions of them the search chose."""
+    hits = memory.search(query, DEPTH, hybrid=False, dimensions="auto", explain=True)
+    assert hits.explanation
+    chosen.append(hits.explanation.dimensions)
+    return np.array([int(hit.id) for hit in hits], np.int64)
 
 
 def _rerank_codes(memory: Memory, query: str) -> Rows:

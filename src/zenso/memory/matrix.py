@@ -111,15 +111,19 @@ class View:
     def _join(masks: "Sequence[NDArray[np.bool_]]") -> "NDArray[np.bool_]":
         return np.concatenate(masks) if masks else np.empty(0, np.bool_)
 
-    def scores(self, query: SlotQuery, seqs: Sequence[int]) -> dict[int, int]:
-        """Return the integer scores of some rows (seq), those that are alive."""
+    def scores(self, query: SlotQuery, seqs: Sequence[int], dimensions: int) -> dict[int, int]:
+        """Return the integer scores of some rows (seq), those that are alive, with so many dimensions."""
         wanted = np.array(sorted(seqs), np.int64)
         found: dict[int, int] = {}
         for part in self.parts:
             places = part.find(wanted)
             places = places[part.live[places]]
             if len(places):
-                found |= zip(part.seqs[places].tolist(), score(query, part.codes, places).tolist(), strict=True)
+                found |= zip(
+                    part.seqs[places].tolist(),
+                    score(query, part.codes, places, dimensions=dimensions).tolist(),
+                    strict=True,
+                )
         return found
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from zenso.bitdelta import DIMENSIONS
 from zenso.errors import InputError
 from zenso.memory import store
 from zenso.memory.compact import CompactReport, compact
@@ -36,7 +37,7 @@ from zenso.memory.migrations import SCHEMA_VERSION
 from zenso.memory.reembed import reembed
 from zenso.memory.search import Question, answer, nearest
 from zenso.memory.snapshots import CopyProgress, Snapshot, take_snapshot
-from zenso.memory.stages import SearchSettings
+from zenso.memory.stages import Dimensions, SearchSettings, check_dimensions
 from zenso.memory.store import Embeddings, Source
 from zenso.memory.upkeep import tidy
 from zenso.memory.words import query_words, telling_words
@@ -407,6 +408,7 @@ class Memory:
         *,
         where: Mapping[str, object] | None = None,
         hybrid: bool = True,
+        dimensions: Dimensions = DIMENSIONS[-1],
         explain: bool = False,
     ) -> Hits:
         """Return the ``k`` documents that answer a query best, best first; equal scores by id.
@@ -415,6 +417,9 @@ class Memory:
         rankings; with ``hybrid=False`` similarity alone decides. Large memories are searched in stages, coarse to fine
         (``settings``); with ``explain`` the ``explanation`` of the hits tells what each stage found.
 
+        ``dimensions`` is how much of the codes the last stage scores: 1,920, 3,840 or 7,680, the more the better and
+        the slower; with ``"auto"`` as much as the query needs, judged by how far the best of the 1,920 stands out.
+
         ``where`` leaves only documents whose metadata it matches: ``{"lang": "en", "year": {"$gte": 2020}}``, with
         ``$eq $ne $gt $gte $lt $lte $in $nin $contains $icontains $exists $empty`` on fields, ``$and $or $not`` on
         filters, and ``{"$ids": [...]}``.
@@ -422,12 +427,13 @@ class Memory:
         Raises
         ------
         InputError
-            For an empty query, a ``k`` below 1, or a filter that makes no sense.
+            For an empty query, a ``k`` below 1, other ``dimensions``, or a filter that makes no sense.
         ModelError
             If the memory's documents were embedded by another model.
         """
         checked = check_text(query, "the query")
         _check_k(k)
+        sized = check_dimensions(dimensions)
         condition = compile_where(where) if where is not None else None
         with self._database.read() as connection:
             if store.stored_provenance(connection) is None:
@@ -437,7 +443,7 @@ class Memory:
             store.check_provenance(connection, encoder.provenance.searched, self.path)
         query_codes = encoder.encode_query(checked, self.frequencies).prepare()
         words = self._telling_words(checked) if hybrid else None
-        question = Question(query_codes, words, k, condition)
+        question = Question(query_codes, words, k, condition, sized)
         while True:
             with self._database.read() as connection:
                 view = self._matrix.view(connection)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zenso.bitdelta import SlotQuery
+from zenso.bitdelta import DIMENSIONS, SlotQuery
 from zenso.errors import InputError
 from zenso.memory import store
 from zenso.memory.documents import Hit, Hits
 from zenso.memory.filters import Condition
 from zenso.memory.fusion import fuse, share
-from zenso.memory.stages import Candidate, Explanation, SearchSettings, Stage, StageResult, rank
+from zenso.memory.stages import Candidate, Dimensions, Explanation, SearchSettings, Stage, StageResult, rank
 from zenso.memory.words import rank_by_words
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Question:
     words: Sequence[str] | None
     k: int
     condition: Condition | None
+    dimensions: Dimensions = DIMENSIONS[-1]
 
 
 def answer(
@@ -45,7 +46,7 @@ def answer(
     query, k, words = question.query, question.k, question.words
     depth = k if words is None else max(k, FUSED)
     allowed = store.matching(connection, question.condition) if question.condition else None
-    ranking = rank(view, query, depth, allowed, settings)
+    ranking = rank(view, query, depth, allowed, settings, question.dimensions)
     seqs = view.seqs_at(ranking.rows)
     ordered = _best_first(connection, seqs, ranking.scores)[:depth]
     places = {name: (int(seqs[place]), int(ranking.scores[place])) for name, place in ordered}
@@ -55,7 +56,7 @@ def answer(
         began = time.perf_counter()
         found = rank_by_words(connection, words, depth, question.condition)
         # A document whose embedding a repair took away has words, but is not found until it has a new one.
-        scores = view.scores(query, found)
+        scores = view.scores(query, found, ranking.dimensions)
         found = [seq for seq in found if seq in scores]
         names = store.ids_at(connection, np.array(found, np.int64))
         places |= {name: (seq, scores[seq]) for name, seq in zip(names, found, strict=True)}
@@ -72,7 +73,7 @@ def answer(
         document = store.document_at(connection, places[name][0])
         score = similarity if words is None else share(points, len(rankings))
         hits.append(Hit(document.id, score, document.text, document.metadata, similarity))
-    hits.explanation = Explanation(tuple(stages)) if explain else None
+    hits.explanation = Explanation(tuple(stages), ranking.dimensions) if explain else None
     return hits
 
 

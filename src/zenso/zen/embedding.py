@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zenso.bitdelta import SlotQuery, prepare_query
+from zenso.bitdelta import SlotBasis, SlotQuery, prepare_query
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class QueryEmbedding:
     tokens: NDArray[np.int16]  # (tokens, 384): unit token states, scale 32767
     ids: NDArray[np.int32]  # (tokens,): special tokens included
     weights: NDArray[np.int32]  # (tokens,): 0 to 255
-    projection: NDArray[np.int16]  # (128, 384): the one its documents were encoded with
+    basis: SlotBasis  # the one its documents were encoded with
 
     def prepare(self) -> SlotQuery:
         """Cut to bit planes, to score codes."""
-        return prepare_query(self.tokens, self.weights, self.projection)
+        return prepare_query(self.tokens, self.weights, self.basis)

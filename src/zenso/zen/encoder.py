@@ -19,7 +19,7 @@ from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH, encode_slots
 from zenso.canonical import CanonicalEncoder, Encoded, ModelProvenance, Role, Want, check_texts
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
 from zenso.zen.frequencies import Lookup, query_weights
-from zenso.zen.slot_artifact import load_slot_artifact
+from zenso.zen.slot_artifact import SlotArtifact, load_slot_artifact, read_slot_file
 from zenso.zen.windows import Windows, cut_windows
 
 _AT_ONCE = 256  # documents; their token states take 200 kB each at most until they are codes
@@ -79,18 +79,31 @@ class TokenStates:
 
 
 class ZenEncoder:
-    """A model, its slots and codes. May be used from several threads at once."""
+    """A model, its slots and codes. May be used from several threads at once.
 
-    def __init__(self, name: str, encoder: CanonicalEncoder) -> None:
-        artifact = load_slot_artifact(name)
+    Parameters
+    ----------
+    name : str
+        Of the model in the catalogue.
+    encoder : CanonicalEncoder
+    slots : SlotArtifact, optional
+        Others than those that are shipped for the model.
+    """
+
+    def __init__(self, name: str, encoder: CanonicalEncoder, slots: SlotArtifact | None = None) -> None:
         self.name = name
         self._encoder = encoder
-        self._artifact = artifact
+        self._artifact = load_slot_artifact(name) if slots is None else slots
 
     @cached_property
     def provenance(self) -> Provenance:
         """What the bits of this encoder's results depend on."""
         return Provenance(self._encoder.provenance, self._artifact.digest.hex(), CODE_FORMAT)
+
+    @property
+    def canonical(self) -> CanonicalEncoder:
+        """What computes token states."""
+        return self._encoder
 
     @cached_property
     def splitting_tokenizer(self) -> Tokenizer:
@@ -124,19 +137,38 @@ class ZenEncoder:
             A text is not a string, or is empty.
         """
         check_texts(texts)
-        weights, projection = self._artifact.token_weights, self._artifact.projection
         vectors: list[NDArray[np.int16]] = [np.empty((0, SLOT_WIDTH), np.int16)]
         codes: list[NDArray[np.uint8]] = [np.empty((0, CODE_BYTES), np.uint8)]
         ids: list[NDArray[np.int32]] = []
+        for start in range(0, len(texts), _AT_ONCE):
+            part = self._encode(texts[start : start + _AT_ONCE], on_progress=on_progress)
+            vectors.append(part.pooled)
+            codes.append(self._encode_states(part.pooled, part.tokens, part.ids))
+            ids += part.ids
+        return _embeddings(np.concatenate(vectors), np.concatenate(codes), ids)
+
+    def embed_states(
+        self, vectors: NDArray[np.int16], tokens: Sequence[NDArray[np.int16]], ids: Sequence[NDArray[np.int32]]
+    ) -> DocumentEmbeddings:
+        """Encode documents whose states the kernel has given before.
+
+        Parameters
+        ----------
+        vectors : int16, shape (n, 384)
+            Pooled vectors.
+        tokens : n arrays int16, shape (m, 384)
+            Token directions.
+        ids : n arrays int32, shape (m,)
+            Token ids.
+        """
+        return _embeddings(vectors, self._encode_states(vectors, tokens, ids), ids)
+
+    def _encode_states(
+        self, vectors: NDArray[np.int16], tokens: Sequence[NDArray[np.int16]], ids: Sequence[NDArray[np.int32]]
+    ) -> NDArray[np.uint8]:
+        weights = [self._artifact.token_weights[row] for row in ids]
         with ThreadPoolExecutor(self._encoder.threads, thread_name_prefix="zenso-code") as pool:
-            for start in range(0, len(texts), _AT_ONCE):
-                part = self._encode(texts[start : start + _AT_ONCE], on_progress=on_progress)
-                vectors.append(part.pooled)
-                weighed = [weights[row] for row in part.ids]
-                codes.append(encode_slots(part.pooled, part.tokens, weighed, projection, spread=pool.map))
-                ids += part.ids
-        counts = np.array([len(row) for row in ids], np.int32)
-        return DocumentEmbeddings(np.concatenate(vectors), np.concatenate(codes), counts, [np.unique(i) for i in ids])
+            return encode_slots(vectors, tokens, weights, self._artifact.basis, spread=pool.map)
 
     def encode_query(self, text: str, frequencies: Lookup | None = None) -> QueryEmbedding:
         """Embed a query.
@@ -156,7 +188,7 @@ class ZenEncoder:
         encoded = self._encode([text], role=Role.QUERY)
         ids = encoded.ids[0]
         weights = query_weights(ids, self._artifact.shipped, frequencies)
-        return QueryEmbedding(encoded.pooled[0], encoded.tokens[0], ids, weights, self._artifact.projection)
+        return QueryEmbedding(encoded.pooled[0], encoded.tokens[0], ids, weights, self._artifact.basis)
 
     def token_sets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the distinct ids of the tokens that are read of each document, ascending."""
@@ -197,7 +229,14 @@ class ZenEncoder:
         return self._encoder.encode(texts, want, role=role, on_progress=on_progress)
 
 
-_loaded: dict[tuple[str, Path | None, int | None], ZenEncoder] = {}
+def _embeddings(
+    vectors: NDArray[np.int16], codes: NDArray[np.uint8], ids: Sequence[NDArray[np.int32]]
+) -> DocumentEmbeddings:
+    counts = np.array([len(row) for row in ids], np.int32)
+    return DocumentEmbeddings(vectors, codes, counts, [np.unique(row) for row in ids])
+
+
+_loaded: dict[tuple[str, Path | None, Path | None, int | None], ZenEncoder] = {}
 _loading = threading.Lock()
 
 
@@ -205,6 +244,7 @@ def load_encoder(
     model: str = "all-MiniLM-L6-v2",
     *,
     folder: Path | None = None,
+    slots: Path | None = None,
     threads: int | None = None,
     on_progress: models.OnProgress = models.silent,
 ) -> ZenEncoder:
@@ -216,6 +256,8 @@ def load_encoder(
         Name or id in the catalogue.
     folder : Path, optional
         A folder that holds the model's files already.
+    slots : Path, optional
+        An artifact that ``zenso train`` wrote, to be used instead of the shipped one.
     threads : int, optional
         The number of processors by default.
 
@@ -224,12 +266,15 @@ def load_encoder(
     ModelError
         The model is unknown or cannot be fetched.
     IntegrityError
-        A file is not what the catalogue says.
+        A file is not what the catalogue says, or ``slots`` is damaged.
+    InputError
+        ``slots`` cannot be read, or is of another model.
     """
     entry = models.lookup(model)
-    key = (entry.name, folder, threads)
+    key = (entry.name, folder, slots, threads)
     with _loading:
         if key not in _loaded:
             artifact = models.load_artifact(entry, folder=folder, on_progress=on_progress)
-            _loaded[key] = ZenEncoder(entry.name, CanonicalEncoder(artifact, threads=threads))
+            given = None if slots is None else read_slot_file(slots, len(artifact.words))
+            _loaded[key] = ZenEncoder(entry.name, CanonicalEncoder(artifact, threads=threads), given)
         return _loaded[key]

@@ -1,9 +1,11 @@
 """The small artifact that turns token states into slots, learned once and shipped.
 
-A safetensors file per model in ``zen/data``, made by ``scripts/build_slot_artifact.py``:
+A safetensors file per model in ``zen/data``, made by ``zenso train`` (docs/training.md):
 
 ============ =================== ====================================================================================
-projection   int16 (128, hidden) orthogonal rows of length 16384: turned principal axes of what slot 0 says not
+projection   int16 (128, hidden) of a ``SlotBasis``: orthogonal rows of length 16384
+share        int32 (1,)          of a ``SlotBasis``
+units        int32 (3, 2)        of a ``SlotBasis``
 frequencies  int32 (vocabulary,) documents of the text it was made from that hold a token
 documents    int32 (1,)          number of these documents
 ============ =================== ====================================================================================
@@ -19,8 +21,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from zenso.bitdelta.format import GROUP_WIDTH
-from zenso.errors import IntegrityError, ModelError
+from zenso.bitdelta import SlotBasis
+from zenso.errors import InputError, IntegrityError, ModelError
 from zenso.zen.frequencies import ShippedCounts, document_weights
 
 DATA = Path(__file__).parent / "data"
@@ -28,9 +30,9 @@ DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class SlotArtifact:
-    """Projection and token counts of a model."""
+    """Basis of the codes and token counts of a model."""
 
-    projection: NDArray[np.int16]  # (128, hidden)
+    basis: SlotBasis
     shipped: ShippedCounts
     digest: bytes  # BLAKE3 of the file, 32 bytes
 
@@ -57,19 +59,57 @@ def load_slot_artifact(model: str) -> SlotArtifact:
         known = sorted(p.stem for p in DATA.glob("*.safetensors"))
         message = f"no slot artifact is shipped for the model {model!r}; there is one for {', '.join(known)}"
         raise ModelError(message) from error
+    return read_slot_artifact(data, str(path))
+
+
+def read_slot_file(path: Path, vocabulary: int) -> SlotArtifact:
+    """Read an artifact that was trained for a model of so many tokens.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is of another model.
+    IntegrityError
+        It is damaged, or something else.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"{path} cannot be read ({error.strerror}); give a file that `zenso train` wrote"
+        raise InputError(message) from error
+    artifact = read_slot_artifact(data, str(path))
+    if len(artifact.shipped.counts) != vocabulary:
+        message = f"{path} is of a model with {len(artifact.shipped.counts):,} tokens, this one has {vocabulary:,}"
+        raise InputError(message)
+    return artifact
+
+
+def read_slot_artifact(data: bytes, name: str) -> SlotArtifact:
+    """Read the bytes of an artifact; ``name`` is what an error calls it.
+
+    Raises
+    ------
+    IntegrityError
+        They are damaged, or something else.
+    """
     try:
         tensors = load(data)
-        projection, frequencies, documents = tensors["projection"], tensors["frequencies"], tensors["documents"]
+        projection, share, units = tensors["projection"], tensors["share"], tensors["units"]
+        frequencies, documents = tensors["frequencies"], tensors["documents"]
     except (SafetensorError, KeyError) as error:
-        message = f"the slot artifact {path} is damaged ({error}); reinstall zenso"
+        message = f"the slot artifact {name} is damaged ({error}); reinstall zenso"
         raise IntegrityError(message) from error
-    if projection.dtype != np.int16 or projection.ndim != 2 or len(projection) != GROUP_WIDTH:
-        message = f"the slot artifact {path} has a projection {projection.dtype} {projection.shape}; reinstall zenso"
+    if share.dtype != np.int32 or share.shape != (1,):
+        message = f"the slot artifact {name} has a share {share.dtype} {share.shape}; reinstall zenso"
         raise IntegrityError(message)
+    try:
+        basis = SlotBasis(projection, int(share[0]), units)
+    except InputError as error:
+        message = f"the slot artifact {name} is damaged ({error}); reinstall zenso"
+        raise IntegrityError(message) from error
     total = int(documents[0]) if documents.shape == (1,) and documents.dtype == np.int32 else 0
     sound = frequencies.dtype == np.int32 and frequencies.ndim == 1 and len(frequencies)
     if total < 1 or not sound or frequencies.min() < 0 or frequencies.max() > total:
-        message = f"the slot artifact {path} has counts {frequencies.dtype} {frequencies.shape} of {total} documents"
+        message = f"the slot artifact {name} has counts {frequencies.dtype} {frequencies.shape} of {total} documents"
         raise IntegrityError(f"{message}; reinstall zenso")
-    shipped = ShippedCounts(total, frequencies.astype(np.int64))
-    return SlotArtifact(projection, shipped, blake3(data).digest())
+    return SlotArtifact(basis, ShippedCounts(total, frequencies.astype(np.int64)), blake3(data).digest())
