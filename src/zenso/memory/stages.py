@@ -59,9 +59,9 @@ class SearchSettings:
     """
 
     exhaustive_rows: int = 10_000
-    prefix_rows: int = 4_000
-    prefix_share: int = 125
-    code_rows: int = 1_000
+    prefix_rows: int = 5_000
+    prefix_share: int = 80
+    code_rows: int = 2_500
     threads: int | None = None
 
     def __post_init__(self) -> None:
