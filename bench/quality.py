@@ -4,7 +4,9 @@ The rankings, measures and intervals are those of ``zenso.evaluation``; here are
 """
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import fmean
 
@@ -12,17 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 
-from bench.report import Scalar, progress
+from bench.report import Scalar, left_out, progress
+from bench.sentence_transformers_peer import SentenceTransformersEncoder
+from zenso import models
 from zenso.errors import InputError
 from zenso.evaluation.measures import MEASURES, measure
-from zenso.evaluation.rankings import OnProgress, rank
+from zenso.evaluation.rankings import DEPTH, OnProgress, rank
 from zenso.evaluation.retrieval_set import RetrievalSet, read_retrieval_set
 from zenso.evaluation.significance import interval
 from zenso.zen import load_encoder
 
 NAME = "quality"
+MODEL = "all-MiniLM-L6-v2"
 FOLDERS = [Path("../shared/data") / name for name in ("scifact", "nq_utd", "covidqa")]
 QUICK_DOCUMENTS, QUICK_QUERIES = 500, 50
+_PEER_BATCH = 16  # texts
 RERANKS_TIMED, QUICK_RERANKS_TIMED = 8, 2  # each embeds a hundred documents, which takes seconds
 
 
@@ -56,6 +62,19 @@ def compare(measured: Sequence[Mapping[str, NDArray[np.float64]]]) -> dict[str, 
     return values
 
 
+def _sentence_transformers(data: RetrievalSet, python: Path | None) -> dict[str, float | int | None]:
+    """Measure the cosine of pooled float vectors as sentence-transformers computes them; ties by lower row."""
+    if python is None:
+        return {f"sentence_transformers_{key}": None for key in MEASURES}
+    folder, tokens = models.fetch(MODEL), int(models.load_artifact(MODEL).config["max_tokens"])
+    with closing(SentenceTransformersEncoder(python, folder, [*data.documents, *data.queries], tokens)) as peer:
+        _, vectors = peer.encode(_PEER_BATCH, os.cpu_count() or 1)
+    documents, queries = np.split(vectors, [len(data.documents)])
+    order = np.argsort(-(queries @ documents.T), axis=1, kind="stable")[:, :DEPTH]
+    measured = measure(data, list(order.astype(np.int64)))
+    return {f"sentence_transformers_{key}": float(value.mean()) for key, value in measured.items()}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this benchmark."""
     parser.add_argument(
@@ -64,6 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="FOLDER",
         help=f"a retrieval set in the BEIR layout; again for several; default: {', '.join(map(str, FOLDERS))}",
+    )
+    parser.add_argument(
+        "--sentence-transformers",
+        type=Path,
+        metavar="PYTHON",
+        help="interpreter of an environment that has sentence-transformers, to compare with it",
     )
 
 
@@ -74,13 +99,15 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     if len(set(names)) < len(names):
         message = f"the folders of --data must have different names, these are {', '.join(names)}"
         raise InputError(message)
-    encoder = load_encoder()
+    encoder = load_encoder(MODEL)
     values: dict[str, Scalar] = {"dataset": ", ".join(names)}
     gained: list[dict[str, NDArray[np.float64]]] = []
-    results: list[dict[str, float | int]] = []
+    results: list[dict[str, float | int | None]] = []
+    if options.sentence_transformers is None:
+        left_out("sentence-transformers", "give --sentence-transformers PYTHON; bench/README.md says how to get one")
     for data in sets:
         timed = min(QUICK_RERANKS_TIMED if options.quick else RERANKS_TIMED, len(data.queries))
-        result: dict[str, float | int] = {}
+        result = _sentence_transformers(data, options.sentence_transformers)
         gained.append({})
         with progress() as bars:
             rankings = rank(encoder, data, reranks_timed=timed, on_progress=_shown(bars, data.name))
@@ -90,7 +117,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
             result |= {f"{name}_{key}": float(value.mean()) for key, value in measured.items()}
             result[f"{name}_ms_per_query"] = ranking.milliseconds
             result |= {f"{name}_{key}": value for key, value in ranking.shares().items()}
-        results.append(result | compare(gained[-1:]))
+        results.append({**result, **compare(gained[-1:])})
         results[-1] |= {
             "documents": len(data.documents),
             "empty_documents": data.empty_documents,
@@ -102,5 +129,6 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     for name, result in zip(names, results, strict=True):
         values |= {f"{name}_{key}": value for key, value in result.items()}
     averaged = [key for key in results[0] if key.endswith((*MEASURES, "ms_per_query")) or "_share_" in key]
-    values |= {f"average_{key}": fmean(result[key] for result in results) for key in averaged}
+    columns = {key: [value for result in results if (value := result[key]) is not None] for key in averaged}
+    values |= {f"average_{key}": fmean(column) if column else None for key, column in columns.items()}
     return values | {f"average_{key}": value for key, value in compare(gained).items()}

@@ -17,13 +17,16 @@ PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 Results = dict[str, Any]
 
 RANKINGS = {
+    "sentence_transformers": "sentence-transformers, pooled float vector, 1,536 bytes",
     "pooled": "pooled canonical vector, 768 bytes",
     "codes_244_bytes": "codes, first 244 bytes",
     "codes_484_bytes": "codes, first 484 bytes",
     "codes": "codes, 964 bytes",
     "bm25": "BM25 alone (SQLite FTS5)",
+    "auto": "codes, as many dimensions as a query needs",
     "hybrid": "hybrid: codes and BM25, what `search` does",
-    "rerank": "rerank from text of hybrid's first 100",
+    "rerank_codes": "hybrid's first 100, reranked from their codes",
+    "rerank": "hybrid's first 100, reranked from their text",
 }
 SETS = {"scifact": "SciFact", "nq_utd": "NQ-UTD", "covidqa": "COVID-QA"}
 CODE_SIZES = (52, 100, 148, 196, 244, 388, 484, 964)
