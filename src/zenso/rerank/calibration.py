@@ -22,5 +22,5 @@ class Calibration:
         return 1 / (1 + exp(-x)) if x >= 0 else exp(x) / (1 + exp(x))
 
 
-FROM_TEXT = Calibration(slope=28.588, middle=0.6792)
-FROM_CODE = Calibration(slope=26.277, middle=0.7083)
+FROM_TEXT = Calibration(slope=28.585, middle=0.6793)
+FROM_CODE = Calibration(slope=22.707, middle=0.8110)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from zenso.memory import Memory
 
+_UNIT = 32767.0 * 32767.0  # of a product of two directions
 _AT_ONCE = 64  # windows whose token states are in memory together: 200 kB each at most
 
 
@@ -186,8 +187,9 @@ def _read_codes(asked: QueryEmbedding, codes: dict[int, "NDArray[np.uint8]"]) ->
     query = asked.prepare()
     for length in {len(code) for code in codes.values()}:
         mine = [index for index, code in codes.items() if len(code) == length]
-        similarities = query.similarity(score(query, np.stack([codes[index] for index in mine])))
-        for index, value in zip(mine, similarities.tolist(), strict=True):
+        # Not clipped, as similarities are: two codes that pass 1 still differ.
+        values = score(query, np.stack([codes[index] for index in mine])) / (query.weight * _UNIT)
+        for index, value in zip(mine, values.tolist(), strict=True):
             read[index] = _Read(value, FROM_CODE.score(value))
     return read
 
