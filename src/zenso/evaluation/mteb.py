@@ -180,7 +180,8 @@ def _unit(vectors: Any) -> NDArray[np.float64]:  # noqa: ANN401 - arrays or tens
     """Scale to length 1; the zero vector stays."""
     array = np.asarray(vectors, np.float64)
     lengths = np.linalg.norm(array, axis=-1, keepdims=True)
-    return array / np.where(lengths > 0, lengths, 1)
+    scaled: NDArray[np.float64] = array / np.where(lengths > 0, lengths, 1)
+    return scaled
 
 
 def _meta(encoder: ZenEncoder, way: str, *, embed_dim: int | None, model_type: list[str]) -> Any:  # noqa: ANN401
