@@ -206,6 +206,13 @@ def test_long_candidates_and_odd_characters(reranker):
     assert results[0].text is odd[3]
 
 
+def test_only_the_beginning_of_an_endless_text_is_read(reranker):
+    endless = "x " * 25_000 + "Plants make energy from sunlight by photosynthesis."
+    beginning, whole = reranker.rerank(QUESTION, [endless[:50_000], endless])
+    assert beginning.evidence == whole.evidence
+    assert whole.text is endless
+
+
 def test_progress_counts_candidates(reranker):
     done = []
     reranker.rerank(QUESTION, CANDIDATES * 40, on_progress=done.append)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from zenso.memory import Memory
 
+MAX_CHARACTERS = 50_000  # of a candidate that are read: some 60 windows of English
 _UNIT = 32767.0 * 32767.0  # of a product of two directions
 _AT_ONCE = 64  # windows whose token states are in memory together: 200 kB each at most
 
@@ -91,7 +92,8 @@ class ZenReranker:
     ) -> list[RerankResult]:
         """Return the candidates, best first; equal scores keep their order.
 
-        A candidate's score does not depend on the others. Texts longer than the model reads are read in windows.
+        A candidate's score does not depend on the others. Texts longer than the model reads are read in windows,
+        the first 50,000 characters of each.
 
         Parameters
         ----------
@@ -154,13 +156,14 @@ class ZenReranker:
     def _read_texts(self, asked: QueryEmbedding, texts: dict[int, str]) -> Iterator[tuple[int, _Read]]:
         """Read candidates, several at once, and yield what each holds."""
         scorer = Scorer(asked)
-        cut = dict(zip(texts, self.encoder.cut_windows(list(texts.values())), strict=True))
+        beginnings = [text[:MAX_CHARACTERS] for text in texts.values()]
+        cut = dict(zip(texts, self.encoder.cut_windows(beginnings), strict=True))
         for group in _groups(cut):
             states = self._states([piece for index in group for piece in cut[index].pieces])
             for index in group:
                 windows = cut[index]
                 value, evidence = scorer.score(windows, islice(states, len(windows.spans)))
-                yield index, _Read(value, FROM_TEXT.score(value), windows.text, (evidence, windows))
+                yield index, _Read(value, FROM_TEXT.score(value), texts[index], (evidence, windows))
 
     def _states(self, pieces: Sequence[str]) -> Iterator[TokenStates]:
         for start in range(0, len(pieces), _AT_ONCE):
