@@ -31,8 +31,8 @@ def evaluate(
         typer.Option(
             "--ranking",
             metavar="NAME",
-            help="pooled, codes, codes_484_bytes, codes_244_bytes, bm25, hybrid, rerank or rerank_codes. May be given "
-            "several times.",
+            help="pooled, codes, codes_484_bytes, codes_244_bytes, bm25, hybrid, auto, rerank or rerank_codes. May be "
+            "given several times.",
             show_default="all",
         ),
     ] = None,

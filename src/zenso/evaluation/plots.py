@@ -36,7 +36,7 @@ LIGHT = Theme(
     grid="#d8dee4",
     better="#0072b2",
     worse="#c04a00",
-    series=("#5c636b", "#0072b2", "#2f9bd6", "#84c5ea", "#b07d00", "#00805a", "#c04a00", "#a8508a"),
+    series=("#5c636b", "#0072b2", "#2f9bd6", "#84c5ea", "#b07d00", "#00805a", "#5b4bb5", "#c04a00", "#a8508a"),
 )
 DARK = Theme(
     paper="#14171c",
@@ -44,7 +44,7 @@ DARK = Theme(
     grid="#363c44",
     better="#56b4e9",
     worse="#f0894a",
-    series=("#9aa4af", "#56b4e9", "#2c8fc9", "#1f6f9f", "#e5b52e", "#26c493", "#f0894a", "#dd8fbf"),
+    series=("#9aa4af", "#56b4e9", "#2c8fc9", "#1f6f9f", "#e5b52e", "#26c493", "#a99cf2", "#f0894a", "#dd8fbf"),
 )
 
 
