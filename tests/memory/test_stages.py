@@ -228,7 +228,7 @@ def test_settings_that_make_no_sense_are_refused(name, value):
 def test_fewer_dimensions_score_prefixes_of_codes(large, search, encoder, dimensions, settings):
     hits = search(QUERIES[0], 20, settings, dimensions=dimensions, explain=True)
     assert hits.explanation.dimensions == dimensions
-    query = encoder.encode_query(QUERIES[0], large._frequencies).prepare()
+    query = encoder.encode_query(QUERIES[0], large.frequencies).prepare()
     codes = NoisyEncoder(encoder).encode_documents([hit.text for hit in hits]).codes
     expected = query.similarity(score(query, prefix(codes, dimensions)))
     assert [hit.score for hit in hits] == expected.tolist()
