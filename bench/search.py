@@ -341,6 +341,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-peers", action="store_true", help="leave out the other libraries, whose graphs take most of the time"
     )
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="make the memory below this folder")
+    parser.add_argument(
+        "--memory",
+        type=Path,
+        metavar="FOLDER",
+        help="measure this memory, which a run with the same embeddings filled; the documents deleted are gone",
+    )
 
 
 @contextmanager
@@ -380,9 +386,9 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     vectors = np.stack([query.vector for query in embedded])
     truth = search_peers.pooled_truth(collection, vectors)
     with _place(options.work) as place:
-        folder = place / "memory"
-        values["build_seconds"] = build(folder, encoder, collection)
-        values["build_documents_per_s"] = documents / float(cast("float", values["build_seconds"]))
+        folder = options.memory or place / "memory"
+        seconds = build(folder, encoder, collection) if options.memory is None else None
+        values |= {"build_seconds": seconds, "build_documents_per_s": documents / seconds if seconds else None}
         values |= _disk(folder, documents)
         save_queries(place / "queries.npz", queries, embedded)
         cold = measure_cold(folder, place / "queries.npz")
