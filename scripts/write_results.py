@@ -29,6 +29,7 @@ RANKINGS = {
     "rerank": "hybrid's first 100, reranked from their text",
 }
 SETS = {"scifact": "SciFact", "nq_utd": "NQ-UTD", "covidqa": "COVID-QA"}
+_PLOT = "![Recall against bytes](recall.png)"  # --plot docs/recall.png
 CODE_SIZES = (52, 100, 148, 196, 244, 388, 484, 964)
 PEERS = {
     "faiss_rabitq": "FAISS RaBitQ",
@@ -146,7 +147,7 @@ def bitdelta(found: Results) -> str:
         {training_vectors:,} vectors of other texts. RaBitQ is FAISS's, with and without a rotation, whichever
         is better, at the nearest number of bytes that is not below:"""
     codes = _table(["bytes", "recall@10", "RaBitQ", "mean cosine", "encode, ms"], rows)
-    return f"{_paragraph(what, found)}\n\n{codes}\n\n{_table(['FAISS', 'bytes', 'recall@10'], others)}"
+    return f"{_paragraph(what, found)}\n\n{codes}\n\n{_table(['FAISS', 'bytes', 'recall@10'], others)}\n\n{_PLOT}"
 
 
 def search(found: Results) -> str:
