@@ -1,6 +1,10 @@
 import sys
 
+from zenso import models
 from zenso.canonical import engine_name, kernel_digest
+from zenso.memory.memory import DEFAULT_MODEL
+from zenso.models.cache import cache_folder
+from zenso.zen import code_version
 
 
 def test_demo_finds_what_parses_dates(zenso):
@@ -13,6 +17,23 @@ def test_demo_finds_what_parses_dates(zenso):
     assert [hit["id"] for hit in second["hits"]] == [hit["id"] for hit in first["hits"]]
     assert second["documents"] == first["documents"]
     assert second["query"] == "parse a date from a string"
+
+
+def test_demo_without_a_folder_passes_over_memories_of_other_codes(zenso, tmp_path):
+    cache = tmp_path / "cache"
+    older = cache / "zenso" / "demo-0123456789ab"
+    older.mkdir(parents=True)
+    (older / "memory.sqlite").write_bytes(b"of another version")
+    environment = {
+        "XDG_CACHE_HOME": str(cache),
+        "ZENSO_CACHE": str(cache_folder(models.lookup(DEFAULT_MODEL)).parents[1]),
+    }
+    done = zenso("demo", "--modules", "shutil", "--query", "copy a file", "--json", environment=environment)
+    assert done.json["hits"]
+    assert {folder.name for folder in (cache / "zenso").iterdir()} == {
+        older.name,
+        f"demo-{code_version(DEFAULT_MODEL)}",
+    }
 
 
 def test_demo_answers_each_line_of_its_input(zenso):

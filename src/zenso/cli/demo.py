@@ -67,11 +67,10 @@ def demo(
 def _default_memory() -> Path:
     import platformdirs  # noqa: PLC0415 - most commands do without
 
-    from zenso import models  # noqa: PLC0415
+    from zenso.zen import code_version  # noqa: PLC0415
 
-    # Named after the model's artifact: another version of it gives other embeddings, which are never mixed.
-    artifact = models.lookup(DEFAULT_MODEL).artifact_blake3 or ""
-    return platformdirs.user_cache_path("zenso", appauthor=False) / f"demo-{artifact[:12]}"
+    # Another version of the model or of its codes gives other embeddings, which are never mixed.
+    return platformdirs.user_cache_path("zenso", appauthor=False) / f"demo-{code_version(DEFAULT_MODEL)}"
 
 
 def _index(memory: "Memory", only: frozenset[str] | None, on_progress: "IndexBar | _Indexing") -> "IndexReport":

@@ -3,7 +3,7 @@
 from zenso.zen.aligned_encoder import AlignedEncoder, AlignedProvenance
 from zenso.zen.aligner import Aligner, ModelFiles, load_aligner
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
-from zenso.zen.encoder import Provenance, TokenStates, ZenEncoder, load_encoder
+from zenso.zen.encoder import Provenance, TokenStates, ZenEncoder, code_version, load_encoder
 from zenso.zen.fallback import FallbackResult, FallbackWarning, encode_with_fallback, load_with_fallback
 from zenso.zen.frequencies import Lookup
 from zenso.zen.pairs import Pairs, TokenPairs, canonical_pairs, match_tokens
@@ -26,6 +26,7 @@ __all__ = [
     "Windows",
     "ZenEncoder",
     "canonical_pairs",
+    "code_version",
     "encode_with_fallback",
     "load_aligner",
     "load_encoder",

@@ -236,6 +236,19 @@ def _embeddings(
     return DocumentEmbeddings(vectors, codes, counts, [np.unique(row) for row in ids])
 
 
+def code_version(model: str) -> str:
+    """Name what the bits of a model's codes depend on, 12 hexadecimal digits, without loading the model.
+
+    Raises
+    ------
+    ModelError
+        The model is unknown, or has no slots.
+    """
+    entry = models.lookup(model)
+    parts = (entry.artifact_blake3 or "", load_slot_artifact(entry.name).digest.hex(), CODE_FORMAT)
+    return blake3("\n".join(parts).encode()).hexdigest(length=6)
+
+
 _loaded: dict[tuple[str, Path | None, Path | None, int | None], ZenEncoder] = {}
 _loading = threading.Lock()
 
