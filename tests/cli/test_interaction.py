@@ -15,6 +15,11 @@ from tests.cli.process import SCRIPT, child_environment
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
+def _heed_interrupts():
+    """Undo what a shell does to what it starts in the background, where these tests may run."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A process on a terminal of its own: type to it, and wait for what it shows."""
 
@@ -28,6 +33,7 @@ class Terminal:
             stdout=follower,
             stderr=follower,
             start_new_session=True,
+            preexec_fn=_heed_interrupts,
         )
         os.close(follower)
         self.raw = ""

@@ -116,22 +116,47 @@ class CanonicalEncoder:
         InputError
             A text is not a string, or is empty.
         """
+        parts = [self.encode_ids([], want, slots)]
+        parts += [self.encode_ids(ids, want, slots, on_progress) for ids in self.tokenize(texts, role)]
+        return Encoded(
+            ids=[row for part in parts for row in part.ids],
+            pooled=np.concatenate([part.pooled for part in parts]),
+            slots=np.concatenate([part.slots for part in parts]),
+            tokens=[row for part in parts for row in part.tokens],
+        )
+
+    def tokenize(self, texts: Sequence[str], role: Role = Role.DOCUMENT) -> Iterator[list[NDArray[np.int32]]]:
+        """Yield the token ids of texts, a bounded number of texts at a time; arguments and errors as ``encode``."""
         check_texts(texts)
         prefix = str(self.artifact.config[f"{role.value}_prefix"])
-        outputs: list[KernelOutput] = []
-        every: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
-            ids = self.tokenizer.encode(texts[start : start + _TOKENIZE_AT_ONCE], prefix)
-            every += ids
-            outputs += self._run_batches(_batches(ids), want, slots, on_progress)
+            yield self.tokenizer.encode(texts[start : start + _TOKENIZE_AT_ONCE], prefix)
+
+    def encode_ids(
+        self,
+        ids: Sequence[NDArray[np.int32]],
+        want: Want = Want.POOLED,
+        slots: SlotRule | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Encoded:
+        """Encode texts that are token ids already, as ``tokenize`` gives them.
+
+        Parameters
+        ----------
+        ids : arrays int32, shape (tokens,)
+            Each with its special tokens, and no longer than the model reads.
+        want, slots, on_progress
+            As for ``encode``.
+        """
+        outputs = self._run_batches(_batches(ids), want, slots, on_progress)
         hidden, count = self.artifact.hidden, 0 if slots is None else len(slots.cells)
-        rows = [row for output in outputs for row in [output.tokens] if want & Want.TOKENS]
+        rows = [output.tokens for output in outputs] if want & Want.TOKENS else []
         flat = np.concatenate(rows) if rows else np.empty((0, hidden), np.int16)
         return Encoded(
-            ids=every,
+            ids=list(ids),
             pooled=_stack([o.pooled for o in outputs], (0, hidden), np.int16),
             slots=_stack([o.slots for o in outputs], (0, count, hidden), np.int32),
-            tokens=np.split(flat, np.cumsum([len(i) for i in every])[:-1]) if rows else [],
+            tokens=np.split(flat, np.cumsum([len(i) for i in ids])[:-1]) if rows else [],
         )
 
     def _run_batches(
@@ -186,7 +211,7 @@ def _available_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _batches(ids: list[NDArray[np.int32]]) -> list[list[NDArray[np.int32]]]:
+def _batches(ids: Sequence[NDArray[np.int32]]) -> list[list[NDArray[np.int32]]]:
     """Group texts, in order, up to the rows of one call."""
     batches: list[list[NDArray[np.int32]]] = []
     rows = MAX_ROWS
