@@ -2,6 +2,7 @@
 
 from zenso.zen.aligned_encoder import AlignedEncoder, AlignedProvenance
 from zenso.zen.aligner import Aligner, ModelFiles, load_aligner
+from zenso.zen.dense import DENSE_DIMENSIONS, DenseEmbeddings
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
 from zenso.zen.encoder import Provenance, TokenStates, ZenEncoder, code_version, load_encoder
 from zenso.zen.fallback import FallbackResult, FallbackWarning, encode_with_fallback, load_with_fallback
@@ -10,9 +11,11 @@ from zenso.zen.pairs import Pairs, TokenPairs, canonical_pairs, match_tokens
 from zenso.zen.windows import Windows
 
 __all__ = [
+    "DENSE_DIMENSIONS",
     "AlignedEncoder",
     "AlignedProvenance",
     "Aligner",
+    "DenseEmbeddings",
     "DocumentEmbeddings",
     "FallbackResult",
     "FallbackWarning",

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from zenso import models
 from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH, encode_slots
 from zenso.canonical import CanonicalEncoder, Encoded, ModelProvenance, Role, Want, check_texts
+from zenso.zen.dense import DENSE_FORMAT, DenseEmbeddings, DenseSlots, check_dimensions, load_dense_slots
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
 from zenso.zen.frequencies import Lookup, query_weights
 from zenso.zen.slot_artifact import SlotArtifact, load_slot_artifact, read_slot_file
@@ -91,7 +92,7 @@ class ZenEncoder:
     """
 
     def __init__(self, name: str, encoder: CanonicalEncoder, slots: SlotArtifact | None = None) -> None:
-        self.name = name
+        self.name = self._space = name
         self._encoder = encoder
         self._artifact = load_slot_artifact(name) if slots is None else slots
 
@@ -200,6 +201,56 @@ class ZenEncoder:
     ) -> NDArray[np.int16]:
         """Return canonical pooled vectors only: int16, shape (n, 384), scale 32767."""
         return self._encode(texts, Want.POOLED, on_progress=on_progress).pooled
+
+    @cached_property
+    def _dense(self) -> DenseSlots:
+        return load_dense_slots(self._space)
+
+    @cached_property
+    def dense_provenance(self) -> Provenance:
+        """What the bits of dense vectors depend on."""
+        return replace(self.provenance, slots=self._dense.digest.hex(), code=DENSE_FORMAT)
+
+    def encode_dense(
+        self,
+        texts: Sequence[str],
+        dimensions: int = 384,
+        *,
+        role: Role = Role.DOCUMENT,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> DenseEmbeddings:
+        """Embed texts as dense unit vectors, to be compared by dot product or cosine.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        dimensions : int
+            384 for the canonical pooled vectors; 1,920, 3,840 or 7,680 for their extension by slots.
+        role : Role
+            Of all texts. Where it is not known, documents may be compared with each other.
+        on_progress : callable, optional
+            Called with the number of texts done since the last call.
+
+        Raises
+        ------
+        InputError
+            A text is not a string, or is empty; there are no vectors of so many dimensions.
+        ModelError
+            No slots are shipped for this model.
+        """
+        check_dimensions(dimensions)
+        check_texts(texts)
+        pooled_only = dimensions == SLOT_WIDTH
+        vectors = [np.empty((0, dimensions), np.int16)]
+        counts: list[int] = []
+        for start in range(0, len(texts), _AT_ONCE):
+            want = Want.POOLED if pooled_only else Want.POOLED | Want.TOKENS
+            part = self._encode(texts[start : start + _AT_ONCE], want, role=role, on_progress=on_progress)
+            states = zip(part.pooled, part.tokens, part.ids, strict=True)
+            rows = [part.pooled] if pooled_only else [self._dense.embed(*one, dimensions, role)[None] for one in states]
+            vectors += rows
+            counts += map(len, part.ids)
+        return DenseEmbeddings(np.concatenate(vectors), np.array(counts, np.int32))
 
     def encode_tokens(
         self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
