@@ -20,7 +20,8 @@ LAYERS: dict[str, set[str]] = {
     "rag": {"models", "memory"},
     "evaluation": {"bitdelta", "zen", "memory", "rerank"},
     "integrations": {"canonical", "models", "zen", "memory", "rerank"},
-    "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "evaluation"},
+    "server": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag"},
+    "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "evaluation", "server"},
 }
 SHARED = {"errors", "__version__"}
 

@@ -33,7 +33,7 @@ class Terminal:
             stdout=follower,
             stderr=follower,
             start_new_session=True,
-            preexec_fn=_heed_interrupts,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no threads are running here
         )
         os.close(follower)
         self.raw = ""

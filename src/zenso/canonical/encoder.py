@@ -132,6 +132,16 @@ class CanonicalEncoder:
         for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
             yield self.tokenizer.encode(texts[start : start + _TOKENIZE_AT_ONCE], prefix)
 
+    def check_ids(self, ids: Sequence[int]) -> NDArray[np.int32]:
+        """Return token ids of one text as ``encode_ids`` takes them: cut, and with the model's special tokens.
+
+        Raises
+        ------
+        InputError
+            There are none, or one is not of the model's vocabulary.
+        """
+        return self.tokenizer.with_special_tokens(ids)
+
     def encode_ids(
         self,
         ids: Sequence[NDArray[np.int32]],

@@ -52,7 +52,8 @@ class TextTokenizer:
             message = f"{artifact.path} has an unreadable tokenizer ({error}); delete it and it is built again"
             raise IntegrityError(message) from error
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(int(artifact.config["max_tokens"]))
+        self._most_tokens = int(artifact.config["max_tokens"])
+        self._tokenizer.enable_truncation(self._most_tokens)
         self._vocabulary = len(artifact.words)
 
     def encode(self, texts: Sequence[str], prefix: str = "") -> list[NDArray[np.int32]]:
@@ -63,6 +64,31 @@ class TextTokenizer:
             message = "the tokenizer gives ids outside the model's vocabulary; fetch the model again"
             raise IntegrityError(message)
         return ids
+
+    def with_special_tokens(self, ids: Sequence[int]) -> NDArray[np.int32]:
+        """Return the token ids of one text between the model's special tokens, cut to its number of tokens.
+
+        Raises
+        ------
+        InputError
+            There are none, or one is not of the vocabulary.
+        """
+        given = np.array(ids, np.int64)
+        if given.ndim != 1 or not len(given):
+            message = "a list of token ids is empty; give at least one"
+            raise InputError(message)
+        wrong = given[(given < 0) | (given >= self._vocabulary)]
+        if len(wrong):
+            message = (
+                f"token id {wrong[0]} is not of this model, which has {self._vocabulary:,}; send text, or ids of the "
+                "model's own tokenizer (LangChain's OpenAIEmbeddings sends text with check_embedding_ctx_length=False)"
+            )
+            raise InputError(message)
+        empty = self._tokenizer.encode("").ids  # the special tokens alone: some before the text, one after it
+        before, after = empty[:-1], empty[-1:]
+        inner = [token for token in given.tolist() if token not in empty]
+        room = self._most_tokens - len(empty)
+        return np.array([*before, *inner[:room], *after], np.int32)
 
     def untruncated(self) -> Tokenizer:
         """Return a tokenizer that does not cut, for measuring and splitting long texts."""

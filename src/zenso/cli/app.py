@@ -22,6 +22,7 @@ from zenso.cli.output import EXIT_ERROR, EXIT_INTERRUPTED
 from zenso.cli.reembed import reembed
 from zenso.cli.rerank import rerank
 from zenso.cli.search import search
+from zenso.cli.serve import serve
 from zenso.cli.train import train
 from zenso.cli.verify import verify
 
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 _COMMANDS = (
-    *(index, search, rerank, embed),
+    *(index, search, rerank, embed, serve),
     *(verify, check, reembed, compact),
     *(backup, snapshots, restore, export),
     *(evaluate, train, demo, doctor),

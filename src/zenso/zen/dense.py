@@ -49,7 +49,7 @@ class DenseEmbeddings:
 
     @property
     def floats(self) -> NDArray[np.float32]:
-        """The vectors divided by 32767, float32 (n, dimensions): one correctly rounded division, the same everywhere."""
+        """The vectors divided by 32767, float32 (n, dimensions): one rounded division, the same everywhere."""
         quotients: NDArray[np.float32] = self.vectors.astype(np.float32) / np.float32(SCALE)
         return quotients
 
@@ -127,7 +127,8 @@ class DenseSlots:
         rotated = self.rotation.T[: dimensions // _WIDTH - 1].astype(np.int64) @ parts
         share = int(self.pooled_shares[int(role is Role.QUERY)])
         first = pooled.astype(np.int64) * (share * ROTATION_UNIT)
-        return directions(np.concatenate([first[None], rotated]).reshape(1, -1))[0]
+        whole: NDArray[np.int16] = directions(np.concatenate([first[None], rotated]).reshape(1, -1))[0]
+        return whole
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False)

@@ -246,11 +246,30 @@ class ZenEncoder:
         for start in range(0, len(texts), _AT_ONCE):
             want = Want.POOLED if pooled_only else Want.POOLED | Want.TOKENS
             part = self._encode(texts[start : start + _AT_ONCE], want, role=role, on_progress=on_progress)
-            states = zip(part.pooled, part.tokens, part.ids, strict=True)
-            rows = [part.pooled] if pooled_only else [self._dense.embed(*one, dimensions, role)[None] for one in states]
-            vectors += rows
+            vectors.append(self.dense_of(part, dimensions, role))
             counts += map(len, part.ids)
         return DenseEmbeddings(np.concatenate(vectors), np.array(counts, np.int32))
+
+    def dense_of(self, encoded: Encoded, dimensions: int, role: Role = Role.DOCUMENT) -> NDArray[np.int16]:
+        """Return the dense vectors of texts that the kernel has run: int16, shape (n, dimensions), scale 32767.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            With pooled vectors, and with tokens where more than 384 dimensions are wanted.
+        dimensions, role
+            As for ``encode_dense``.
+
+        Raises
+        ------
+        InputError
+            There are no vectors of so many dimensions.
+        """
+        check_dimensions(dimensions)
+        if dimensions == SLOT_WIDTH:
+            return encoded.pooled
+        states = zip(encoded.pooled, encoded.tokens, encoded.ids, strict=True)
+        return np.stack([self._dense.embed(*one, dimensions, role) for one in states])
 
     def encode_tokens(
         self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None

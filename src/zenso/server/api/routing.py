@@ -1,0 +1,99 @@
+"""What every module of routes uses: the services of the server, and errors in the description of the API."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from pydantic import BaseModel
+
+from zenso.server.access import Caller
+from zenso.server.errors import Dialect
+from zenso.server.services import Services
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+TheServices = Annotated[Services, Depends(_services)]
+TheCaller = Annotated[Caller, Depends(_caller)]
+
+
+class OpenAiErrorDetail(BaseModel):
+    """What was wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAiError(BaseModel):
+    """An error as OpenAI and vLLM send it."""
+
+    error: OpenAiErrorDetail
+
+
+class CohereError(BaseModel):
+    """An error as Cohere sends it."""
+
+    message: str
+
+
+class JinaError(BaseModel):
+    """An error as Jina sends it."""
+
+    detail: str
+
+
+class TeiError(BaseModel):
+    """An error as TEI sends it."""
+
+    error: str
+    error_type: str
+
+
+class ZensoErrorDetail(BaseModel):
+    """What was wrong."""
+
+    code: str
+    message: str
+    param: str | None
+
+
+class ZensoErrorBody(BaseModel):
+    """An error of Zenso's own routes."""
+
+    error: ZensoErrorDetail
+
+
+_BODIES: dict[Dialect, Any] = {
+    Dialect.OPENAI: OpenAiError,
+    Dialect.COHERE: CohereError,
+    Dialect.JINA: JinaError | TeiError,  # /rerank speaks as it is spoken to
+    Dialect.TEI: TeiError,
+    Dialect.ZENSO: ZensoErrorBody,
+}
+
+
+def errors(dialect: Dialect) -> dict[int | str, dict[str, Any]]:
+    """Describe the errors of routes for OpenAPI: pass it as ``responses`` to a router."""
+    model = _BODIES[dialect]
+    described = {
+        400: "Something in the request cannot be used.",
+        401: "A key is needed.",
+        403: "The key's scope does not allow it, or a page of another site asks.",
+        404: "What was asked for does not exist.",
+        413: "The body is too large.",
+        422: "The request is not of the form described here.",
+        429: "Too much is waiting already, or too many requests came; see Retry-After.",
+        503: "The model cannot be used.",
+        504: "It took too long.",
+        507: "The disk refuses.",
+    }
+    return {status: {"model": model, "description": text} for status, text in described.items()}

@@ -1,0 +1,298 @@
+"""One model for many requests: their texts are run together, by tokens, in turn.
+
+Every request that waits gives the next batch a fair part of its tokens, so that one of two thousand texts does not hold
+up one of a single text. Whoever has gone away is passed over. Workers take the next batch when they are done with the
+last: nothing waits for a batch to fill.
+"""
+
+import contextvars
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zenso.canonical import CanonicalEncoder, Encoded, SlotRule, Want
+from zenso.server.errors import OverloadedError
+
+BATCH_TOKENS = 512
+_SHARE = 128  # tokens that a request gives to a batch before the others have their turn
+_RATE_MEMORY = 0.9  # of the running mean of tokens a second
+
+
+class Ticket:
+    """One request of a client, who may leave: what was queued for it is then dropped."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: list[_Job] = []
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Drop what waits, and refuse what comes."""
+        with self._lock:
+            self.cancelled = True
+            jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            job.future.cancel()
+
+    def hold(self, job: "_Job") -> None:
+        """Take note of a job; it is cancelled at once if the client has left."""
+        with self._lock:
+            if not self.cancelled:
+                self._jobs = [one for one in self._jobs if not one.future.done()]
+                self._jobs.append(job)
+                return
+        job.future.cancel()
+
+
+_ticket: contextvars.ContextVar[Ticket | None] = contextvars.ContextVar("zenso_ticket", default=None)
+
+
+@contextmanager
+def ticket() -> Iterator[Ticket]:
+    """Let everything that is encoded inside belong to one request."""
+    mine = Ticket()
+    token = _ticket.set(mine)
+    try:
+        yield mine
+    finally:
+        _ticket.reset(token)
+
+
+@dataclass(eq=False)
+class _Job:
+    """The texts of one call, some of them done."""
+
+    ids: Sequence[NDArray[np.int32]]
+    want: Want
+    slots: SlotRule | None
+    tokens: int
+    future: "Future[Encoded]" = field(default_factory=Future)
+    on_progress: Callable[[int], None] | None = None
+    taken: int = 0
+    done: int = 0
+    parts: dict[int, Encoded] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[Want, int]:
+        """Jobs of one key can share a batch."""
+        return self.want, id(self.slots)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a queue holds and has done, for the status page and metrics."""
+
+    queued_tokens: int
+    queued_requests: int
+    batches: int
+    tokens: int
+    tokens_per_second: float  # while at work, all workers together
+
+
+class SharedEncoder(CanonicalEncoder):
+    """A canonical encoder whose calls, from any number of threads, are run in common batches.
+
+    Parameters
+    ----------
+    encoder : CanonicalEncoder
+        Its artifact is run, by as many workers as it has threads.
+    queued_tokens : int
+        A call that finds more than this waiting is refused.
+    """
+
+    def __init__(self, encoder: CanonicalEncoder, *, queued_tokens: int) -> None:
+        # Each batch is one call of the kernel, run by the worker itself.
+        super().__init__(encoder.artifact, threads=1)
+        self._limit = queued_tokens
+        self._waiting: deque[_Job] = deque()
+        self._tokens_waiting = 0
+        self._change = threading.Condition()
+        self._closed = False
+        self._batches = self._tokens = 0
+        self._rate = 2000.0  # tokens a second of one worker; measured from the first batch on
+        self._workers = [
+            threading.Thread(target=self._work, name=f"zenso-model-{number}", daemon=True)
+            for number in range(encoder.threads)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    @property
+    def load(self) -> Load:
+        """What waits and what was done."""
+        with self._change:
+            rate = self._rate * len(self._workers)
+            return Load(self._tokens_waiting, len(self._waiting), self._batches, self._tokens, rate)
+
+    def submit(
+        self,
+        ids: Sequence[NDArray[np.int32]],
+        want: Want = Want.POOLED,
+        slots: SlotRule | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> "Future[Encoded]":
+        """Queue texts; arguments as of ``encode_ids``, and the result in a future, which may be cancelled.
+
+        Raises
+        ------
+        OverloadedError
+            Too much waits already.
+        """
+        job = _Job(ids, want, slots, sum(len(row) for row in ids), on_progress=on_progress)
+        if not ids:
+            job.future.set_result(super().encode_ids([], want, slots))
+            return job.future
+        with self._change:
+            if self._closed:
+                raise OverloadedError("the server is shutting down; try again when it is back", 5)
+            # One call alone may be larger than the limit: it would never be taken otherwise.
+            if self._tokens_waiting and self._tokens_waiting + job.tokens > self._limit:
+                seconds = self._tokens_waiting / (self._rate * len(self._workers))
+                raise OverloadedError(f"{self._tokens_waiting:,} tokens wait for the model already", seconds)
+            self._waiting.append(job)
+            self._tokens_waiting += job.tokens
+            self._change.notify()
+        if (mine := _ticket.get()) is not None:
+            mine.hold(job)
+        return job.future
+
+    def encode_ids(
+        self,
+        ids: Sequence[NDArray[np.int32]],
+        want: Want = Want.POOLED,
+        slots: SlotRule | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Encoded:
+        """Encode texts that are token ids already, and wait for them.
+
+        Raises
+        ------
+        OverloadedError
+            Too much waits already.
+        CancelledError
+            The client who asked has left.
+        """
+        return self.submit(ids, want, slots, on_progress).result()
+
+    def close(self) -> None:
+        """Finish what waits, refuse what comes, and end the workers."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+        for worker in self._workers:
+            worker.join()
+
+    # --- the workers' side ----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                while not self._waiting and not self._closed:
+                    self._change.wait()
+                if not self._waiting:
+                    return
+                batch = self._next_batch()
+            if batch:
+                self._run_batch(batch)
+
+    def _next_batch(self) -> list[tuple[_Job, int]]:
+        """Take texts of the jobs that wait, in turn; a job that has some left goes to the end of the queue."""
+        batch: list[tuple[_Job, int]] = []
+        passed: list[_Job] = []
+        room = BATCH_TOKENS
+        while self._waiting:
+            job = self._waiting.popleft()
+            if job.future.cancelled():
+                self._tokens_waiting -= sum(len(row) for row in job.ids[job.taken :])
+                continue
+            if batch and job.key != batch[0][0].key:
+                passed.append(job)
+                continue
+            share = 0
+            while job.taken < len(job.ids) and share < _SHARE:
+                size = len(job.ids[job.taken])
+                if batch and size > room:
+                    break
+                batch.append((job, job.taken))
+                job.taken += 1
+                share += size
+                room -= size
+                self._tokens_waiting -= size
+            if job.taken < len(job.ids):
+                (passed if share == 0 else self._waiting).append(job)
+            if room <= 0 or share == 0:
+                break
+        self._waiting.extendleft(reversed(passed))
+        if self._waiting:
+            self._change.notify()
+        return batch
+
+    def _run_batch(self, batch: list[tuple[_Job, int]]) -> None:
+        job = batch[0][0]
+        began = time.monotonic()
+        ids = [one.ids[index] for one, index in batch]
+        try:
+            encoded = super().encode_ids(ids, job.want, job.slots)
+        except Exception as error:  # noqa: BLE001 - it belongs to those who asked, and the worker goes on
+            for one in {id(each): each for each, _ in batch}.values():
+                _finish(one, error)
+            return
+        tokens = sum(len(row) for row in ids)
+        rate = tokens / max(time.monotonic() - began, 1e-6)
+        finished = []
+        with self._change:
+            self._rate = _RATE_MEMORY * self._rate + (1 - _RATE_MEMORY) * rate
+            self._batches += 1
+            self._tokens += tokens
+            for place, (one, index) in enumerate(batch):
+                one.parts[index] = _row(encoded, place)
+                one.done += 1
+                if one.done == len(one.ids):
+                    finished.append(one)
+        for one, count in _counts(batch).items():
+            if one.on_progress is not None and not one.future.cancelled():
+                one.on_progress(count)
+        for one in finished:
+            _finish(one, _joined(one))
+
+
+def _counts(batch: list[tuple[_Job, int]]) -> dict[_Job, int]:
+    counts: dict[_Job, int] = {}
+    for job, _ in batch:
+        counts[job] = counts.get(job, 0) + 1
+    return counts
+
+
+def _row(encoded: Encoded, place: int) -> Encoded:
+    one = slice(place, place + 1)
+    return Encoded(encoded.ids[one], encoded.pooled[one], encoded.slots[one], encoded.tokens[one])
+
+
+def _joined(job: _Job) -> Encoded:
+    parts = [job.parts[index] for index in range(len(job.ids))]
+    return Encoded(
+        ids=list(job.ids),
+        pooled=np.concatenate([part.pooled for part in parts]),
+        slots=np.concatenate([part.slots for part in parts]),
+        tokens=[row for part in parts for row in part.tokens],
+    )
+
+
+def _finish(job: _Job, result: Encoded | BaseException) -> None:
+    """Hand over a result, unless the client has gone."""
+    if not job.future.set_running_or_notify_cancel():
+        return
+    if isinstance(result, BaseException):
+        job.future.set_exception(result)
+    else:
+        job.future.set_result(result)
+
+
+__all__ = ["BATCH_TOKENS", "CancelledError", "Load", "SharedEncoder", "Ticket", "ticket"]

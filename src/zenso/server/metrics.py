@@ -1,0 +1,92 @@
+"""Counters and times of a server, in Prometheus' format and for the status page."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+if TYPE_CHECKING:
+    from zenso.server.services import Services
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_RECENT = 500  # requests of a route whose times are kept for the status page
+
+
+class Metrics:
+    """What a server counts.
+
+    Parameters
+    ----------
+    services : Services
+        Its queues and memories are looked at when the numbers are asked for.
+    """
+
+    def __init__(self, services: "Services") -> None:
+        self.registry = CollectorRegistry()
+        labels = ("route", "method", "status")
+        self._requests = Counter("zenso_requests", "Requests answered.", labels, registry=self.registry)
+        self._seconds = Histogram(
+            "zenso_request_seconds",
+            "Time until the end of an answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._refused = Counter("zenso_refused", "Requests refused, by reason.", ("code",), registry=self.registry)
+        self._recent: dict[str, deque[float]] = {}
+        self._lock = threading.Lock()
+        self.registry.register(_State(services))
+
+    def observe(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        self._requests.labels(route, method, status).inc()
+        self._seconds.labels(route).observe(seconds)
+        with self._lock:
+            self._recent.setdefault(route, deque(maxlen=_RECENT)).append(seconds)
+
+    def refuse(self, code: str) -> None:
+        """Count a request that was refused."""
+        self._refused.labels(code).inc()
+
+    @property
+    def recent(self) -> dict[str, list[float]]:
+        """Seconds of the last requests of each route, oldest first."""
+        with self._lock:
+            return {route: list(times) for route, times in self._recent.items()}
+
+    @property
+    def typical_seconds(self) -> float:
+        """Mean time of the last requests; 1 where there were none."""
+        times = [time for route in self.recent.values() for time in route]
+        return sum(times) / len(times) if times else 1.0
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _State:
+    """What is looked up at the moment of asking."""
+
+    def __init__(self, services: "Services") -> None:
+        self._services = services
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield gauges of the queues and the memories."""
+        tokens = GaugeMetricFamily("zenso_queued_tokens", "Tokens that wait for a model.", labels=["model"])
+        done = GaugeMetricFamily("zenso_model_tokens_total", "Tokens a model has run.", labels=["model"])
+        batches = GaugeMetricFamily("zenso_model_batches_total", "Batches a model has run.", labels=["model"])
+        for name, shared in self._services.shared_encoders.items():
+            load = shared.load
+            tokens.add_metric([name], load.queued_tokens)
+            done.add_metric([name], load.tokens)
+            batches.add_metric([name], load.batches)
+        documents = GaugeMetricFamily("zenso_documents", "Documents of a memory.", labels=["memory"])
+        for name, memory in self._services.memories.items():
+            documents.add_metric([name], len(memory))
+        waiting = GaugeMetricFamily("zenso_waiting_requests", "Requests in a thread or waiting for one.")
+        waiting.add_metric([], self._services.waiting)
+        return tokens, done, batches, documents, waiting

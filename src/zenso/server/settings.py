@@ -1,0 +1,159 @@
+"""What `zenso serve` is told: a `zenso.toml`, checked as a whole before anything starts."""
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from zenso.errors import InputError, StorageError
+
+DEFAULT_PORT = 7680
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Section):
+    """How much the server takes on; beyond it a request is refused with a reason."""
+
+    body_bytes: int = Field(default=32 * 2**20, ge=1024, description="of a request, except of an import")
+    import_bytes: int = Field(default=4 * 2**30, ge=1024, description="of an import, which is read as it comes")
+    request_seconds: float = Field(default=120, gt=0, description="until a request that is not streamed is given up")
+    queued_tokens: int = Field(default=262_144, ge=512, description="that wait for the model")
+    queued_requests: int = Field(default=256, ge=1, description="that wait for a thread")
+    worker_threads: int = Field(default=16, ge=1, description="searches and changes at the same time")
+    requests_per_minute: int = Field(default=0, ge=0, description="of one key or address; 0 is no limit")
+    shutdown_seconds: float = Field(
+        default=30, gt=0, description="for requests that run when the server is told to end"
+    )
+
+
+class Tls(_Section):
+    """Certificate and key, both PEM files; without them the server speaks plain HTTP."""
+
+    certificate: Path
+    private_key: Path
+
+
+class Generation(_Section):
+    """The language model behind chat; needs ``zenso[llm]``."""
+
+    model: str = Field(description="a name of the catalogue, or a GGUF file")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the file")
+    context: int = Field(default=4096, ge=256, description="tokens")
+
+
+class Logging(_Section):
+    """What is logged; never the text of documents, queries or answers."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Tracing(_Section):
+    """OpenTelemetry; needs ``zenso[otel]``."""
+
+    endpoint: str = Field(description="of an OTLP collector over HTTP", pattern="^https?://")
+
+
+class Settings(_Section):
+    """All of it. Paths are relative to the file they were read from."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
+    model: str = Field(default="all-MiniLM-L6-v2", description="that `/v1/embeddings` and `/rerank` run")
+    threads: int | None = Field(default=None, ge=1, description="processors for the model; all by default")
+    memories: dict[Name, Path] = Field(default_factory=dict, description="name to folder; the first is the default")
+    keys: Path = Field(
+        default_factory=lambda: platformdirs.user_config_path("zenso", appauthor=False) / "keys.json",
+        description="file that `zenso keys` writes",
+    )
+    cors_origins: list[str] = Field(default_factory=list, description="of pages that may call; none by default")
+    hosts: list[str] = Field(default_factory=list, description="names by which the server is reached besides its own")
+    limits: Limits = Limits()
+    tls: Tls | None = None
+    generation: Generation | None = None
+    logging: Logging = Logging()
+    tracing: Tracing | None = None
+
+    @model_validator(mode="after")
+    def _check_cors(self) -> Self:
+        for origin in self.cors_origins:
+            if origin != "*" and not origin.startswith(("http://", "https://")):
+                raise ValueError(f"cors_origins has {origin!r}; give origins such as https://example.org")
+        return self
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines can reach the address."""
+        return not is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is of this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings(path: Path | None = None, **given: object) -> Settings:
+    """Read a configuration file; what is given besides, and is not None, replaces what it says.
+
+    Raises
+    ------
+    InputError
+        Naming the first setting that is unknown or cannot be, and its value.
+    StorageError
+        The file cannot be read.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = _read(path)
+    values |= {name: value for name, value in given.items() if value is not None}
+    where = f"{path}: " if path is not None else ""
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise InputError(where + _first(error)) from None
+    return settings if path is None else _resolved(settings, path.absolute().parent)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}); give --config another file") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} is no TOML ({error}); correct it there") from None
+
+
+def _first(error: ValidationError) -> str:
+    """Say what is wrong with one setting."""
+    found = error.errors()[0]
+    name = ".".join(str(part) for part in found["loc"]) or "the settings"
+    if found["type"] == "extra_forbidden":
+        return f"there is no setting {name}; remove it, or see docs/server.md for their names"
+    value = f" (it is {found['input']!r})" if found["loc"] else ""
+    return f"{name}: {found['msg'].removeprefix('Value error, ')}{value}"
+
+
+def _resolved(settings: Settings, folder: Path) -> Settings:
+    """Make paths of a file absolute: a server that is started elsewhere reads the same ones."""
+    changes: dict[str, Any] = {
+        "memories": {name: folder / path.expanduser() for name, path in settings.memories.items()},
+        "keys": folder / settings.keys.expanduser(),
+    }
+    if settings.tls is not None:
+        changes["tls"] = Tls(
+            certificate=folder / settings.tls.certificate.expanduser(),
+            private_key=folder / settings.tls.private_key.expanduser(),
+        )
+    return settings.model_copy(update=changes)
