@@ -1,4 +1,7 @@
-"""The models Zenso can run: a catalogue with the hash of every file, and fetching that trusts nothing else."""
+"""The models Zenso can run: a catalogue with the hash of every file, and fetching that trusts nothing else.
+
+Text generation and the float engine for GGUF files need the extra ``llm``.
+"""
 
 from zenso.models.artifacts import load_artifact
 from zenso.models.cache import cache_folder
@@ -14,6 +17,7 @@ from zenso.models.generation import (
     Usage,
     load_generator,
 )
+from zenso.models.gguf_embedding import GgufEmbedder, load_gguf_embedder
 from zenso.models.progress import Note, OnProgress, Transfer, silent
 
 __all__ = [
@@ -23,6 +27,7 @@ __all__ = [
     "FileCheck",
     "Generation",
     "Generator",
+    "GgufEmbedder",
     "HubSource",
     "Message",
     "ModelEntry",
@@ -37,6 +42,7 @@ __all__ = [
     "is_offline",
     "load_artifact",
     "load_generator",
+    "load_gguf_embedder",
     "locate",
     "lookup",
     "silent",

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Unpack
+from types import TracebackType
+from typing import Literal, Self, Unpack
 
 from zenso.errors import InputError
 from zenso.memory import Memory
@@ -11,7 +12,7 @@ from zenso.models import ChatOptions, Generation, Generator, Message, Usage
 
 CHARACTERS_PER_TOKEN = 2  # of context, for all passages together: about half of it in English
 _INSTRUCTION = (
-    "Answer the question from the numbered passages below. After each statement give the number of the passage it "
+    "Answer the question that stands below these numbered passages from them. After each statement give the number of the passage it "
     "comes from in square brackets, such as [1]. If the passages do not answer the question, say so."
 )
 
@@ -44,6 +45,14 @@ class Answer(Iterator[str]):
     def close(self) -> None:
         """Stop generating."""
         self.generation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def finish_reason(self) -> Literal["stop", "length"] | None:
@@ -113,5 +122,5 @@ def _grounded(
 ) -> list[Message | Mapping[str, str]]:
     """Put the passages before the question, in its own message: some chat templates have no place for the system's."""
     listed = "\n\n".join(f"[{passage.number}] {passage.text}" for passage in passages) or "(nothing was found)"
-    question = f"{_INSTRUCTION}\n\n{listed}\n\nQuestion: {messages[-1]['content']}"
+    question = f"{_INSTRUCTION}\n\n{listed}\n\n{messages[-1]['content']}"
     return [*messages[:-1], {"role": "user", "content": question}]
