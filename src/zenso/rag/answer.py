@@ -12,9 +12,10 @@ from zenso.models import ChatOptions, Generation, Generator, Message, Usage
 
 CHARACTERS_PER_TOKEN = 2  # of context, for all passages together: about half of it in English
 _INSTRUCTION = (
-    "Answer the question that stands below these numbered passages from them. After each statement give the number of the passage it "
+    "Answer the question from the numbered passages below. After each statement give the number of the passage it "
     "comes from in square brackets, such as [1]. If the passages do not answer the question, say so."
 )
+_NEXT_QUESTION = "\nQuestion:"  # a model that goes on to ask itself is stopped there
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ def answer(
         raise InputError("the last message must be the user's: it is what the memory is searched for")
     question = messages[-1].get("content", "")
     passages = _passages(memory, question, k, where, generator.context * CHARACTERS_PER_TOKEN)
+    stop = options.get("stop", ())
+    options["stop"] = [*([stop] if isinstance(stop, str) else stop), _NEXT_QUESTION]
     return Answer(generator.chat(_grounded(messages, passages), **options), passages)
 
 
@@ -122,5 +125,5 @@ def _grounded(
 ) -> list[Message | Mapping[str, str]]:
     """Put the passages before the question, in its own message: some chat templates have no place for the system's."""
     listed = "\n\n".join(f"[{passage.number}] {passage.text}" for passage in passages) or "(nothing was found)"
-    question = f"{_INSTRUCTION}\n\n{listed}\n\n{messages[-1]['content']}"
+    question = f"{_INSTRUCTION}\n\n{listed}\n\nQuestion: {messages[-1]['content']}"
     return [*messages[:-1], {"role": "user", "content": question}]
