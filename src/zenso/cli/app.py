@@ -8,6 +8,7 @@ import typer
 
 import zenso
 from zenso.cli.backup import backup, restore, snapshots
+from zenso.cli.chat import chat
 from zenso.cli.check import check
 from zenso.cli.codec import codec_app
 from zenso.cli.compact import compact
@@ -35,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 _COMMANDS = (
-    *(index, search, rerank, embed, serve),
+    *(index, search, rerank, embed, chat, serve),
     *(verify, check, reembed, compact),
     *(backup, snapshots, restore, export),
     *(evaluate, train, demo, doctor),

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypedDict
 
 from zenso.errors import InputError, ModelError, ZensoError
 from zenso.models.catalogue import ModelEntry
-from zenso.models.gguf import Value, read_metadata, verified_gguf
+from zenso.models.gguf import Value, named, read_metadata, verified_gguf
 from zenso.models.llama import Engine, import_xllamacpp, parameters, trained_context
 from zenso.models.progress import OnProgress, silent
 
@@ -254,9 +254,10 @@ def load_generator(
     if context is not None:
         _checked_integer("context", context, 64, 2**31 - 1)
     _checked_integer("parallel", parallel, 1, 256)
-    path = verified_gguf(path_or_name, sha256, on_progress)
+    model = named(path_or_name)
+    path = verified_gguf(model, sha256, on_progress)
     metadata = read_metadata(path)
-    name = path_or_name.name if isinstance(path_or_name, ModelEntry) else path.stem
+    name = model.name if isinstance(model, ModelEntry) else path.stem
     return Generator(path, name, threads=threads, context=context, parallel=parallel, metadata=metadata)
 
 

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Unpack
+from types import TracebackType
+from typing import Literal, Self, Unpack
 
 from zenso.errors import InputError
 from zenso.memory import Memory
@@ -14,6 +15,7 @@ _INSTRUCTION = (
     "Answer the question from the numbered passages below. After each statement give the number of the passage it "
     "comes from in square brackets, such as [1]. If the passages do not answer the question, say so."
 )
+_NEXT_QUESTION = "\nQuestion:"  # a model that goes on to ask itself is stopped there
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,14 @@ class Answer(Iterator[str]):
     def close(self) -> None:
         """Stop generating."""
         self.generation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def finish_reason(self) -> Literal["stop", "length"] | None:
@@ -81,6 +91,8 @@ def answer(
         raise InputError("the last message must be the user's: it is what the memory is searched for")
     question = messages[-1].get("content", "")
     passages = _passages(memory, question, k, where, generator.context * CHARACTERS_PER_TOKEN)
+    stop = options.get("stop", ())
+    options["stop"] = [*([stop] if isinstance(stop, str) else stop), _NEXT_QUESTION]
     return Answer(generator.chat(_grounded(messages, passages), **options), passages)
 
 

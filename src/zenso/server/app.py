@@ -13,8 +13,9 @@ from starlette.types import ASGIApp
 
 import zenso
 from zenso.errors import InputError, ZensoError
+from zenso.models import OnProgress, silent
 from zenso.server.access import Access
-from zenso.server.api import embeddings, health
+from zenso.server.api import chat, embeddings, health
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
@@ -23,12 +24,16 @@ from zenso.server.responses import error_response
 from zenso.server.services import Services
 from zenso.server.settings import Settings
 
-_ROUTERS = (embeddings.router, health.router)
+_ROUTERS = (
+    embeddings.router,
+    chat.router,
+    health.router,
+)
 _LONGEST_VALUE = 100  # characters of a wrong value that an error repeats
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """Make the application of a server; its memories are open from here on.
+def create_app(settings: Settings, on_progress: OnProgress = silent) -> ASGIApp:
+    """Make the application of a server; its memories are open, and its models are loaded, from here on.
 
     Raises
     ------
@@ -36,8 +41,10 @@ def create_app(settings: Settings) -> ASGIApp:
         The address can be reached by others, and there are no keys.
     StorageError
         A memory cannot be used.
+    ModelError, IntegrityError
+        The language model cannot be used.
     """
-    services = Services(settings)
+    services = Services(settings, on_progress)
     if settings.is_public and not services.keys.list():
         services.close()
         raise InputError(
