@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from zenso.cli.memories import named_memories
 from zenso.cli.options import Threads
 from zenso.cli.output import handle_errors, note
 from zenso.cli.progress import FetchReporter
-from zenso.errors import InputError
 
 
 @handle_errors()
@@ -45,7 +45,7 @@ def serve(
 
     if config is None and Path("zenso.toml").exists():
         config = Path("zenso.toml")
-    given = _named(memories) if memories else None
+    given = named_memories(memories) if memories else None
     settings = server.load_settings(
         config,
         memories=given,
@@ -64,16 +64,3 @@ def serve(
             note(f"serving {', '.join(settings.memories)} on {address}")
 
         server.serve(settings, ready, reporter)
-
-
-def _named(given: list[str]) -> dict[str, Path]:
-    """Name memories after their folders, where no name is given."""
-    named: dict[str, Path] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals:
-            name, path = Path(text).absolute().name.removesuffix(".zenso"), text
-        if name in named:
-            raise InputError(f"two memories are called {name!r}; give one another name: NAME={path}")
-        named[name] = Path(path)
-    return named

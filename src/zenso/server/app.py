@@ -1,7 +1,8 @@
 """The application: routes below middleware, and what they share."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +24,9 @@ from zenso.server.observe import Observe
 from zenso.server.responses import error_response
 from zenso.server.services import Services
 from zenso.server.settings import Settings
+
+if TYPE_CHECKING:
+    from zenso.server.mcp import AgentTools
 
 _ROUTERS = (
     embeddings.router,
@@ -52,9 +56,12 @@ def create_app(settings: Settings, on_progress: OnProgress = silent) -> ASGIApp:
             "with `zenso keys create NAME --scope write`, or serve on 127.0.0.1"
         )
 
+    tools = _agent_tools(services)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with tools.running() if tools is not None else nullcontext():
+            yield
         await run_in_threadpool(services.close)
 
     app = FastAPI(
@@ -68,6 +75,8 @@ def create_app(settings: Settings, on_progress: OnProgress = silent) -> ASGIApp:
     app.state.services = services
     for router in _ROUTERS:
         app.include_router(router)
+    if tools is not None:
+        app.router.routes.extend(tools.routes)
     app.add_exception_handler(ZensoError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
@@ -84,6 +93,15 @@ def create_app(settings: Settings, on_progress: OnProgress = silent) -> ASGIApp:
         )
     app.add_middleware(Observe, services=services)
     return app
+
+
+def _agent_tools(services: Services) -> "AgentTools | None":
+    """Return the tools of /mcp, where the extra that they need is installed."""
+    try:
+        from zenso.server.mcp import AgentTools  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    return AgentTools(services)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
