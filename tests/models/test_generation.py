@@ -40,10 +40,10 @@ def test_an_answer_ends_at_max_tokens_or_before_a_stop_string(generator):
 def test_the_same_seed_gives_the_same_text(generator):
     def write(seed):
         story = [{"role": "system", "content": "You tell stories."}, {"role": "user", "content": "Tell one."}]
-        return generator.chat(story, max_tokens=8, temperature=1.5, seed=seed).text()
+        return generator.chat(story, max_tokens=5, temperature=1.5, seed=seed).text()
 
     assert write(1) == write(1)
-    assert len({write(seed) for seed in range(2, 6)}) > 1
+    assert len({write(seed) for seed in (1, 2, 3)}) > 1
 
 
 def test_closing_stops_the_generation_also_in_the_middle_of_the_prompt(generator):

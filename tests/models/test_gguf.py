@@ -83,7 +83,7 @@ def test_a_hash_that_is_none(small, content):
 def test_what_is_not_there_or_not_generative(small, tmp_path):
     with pytest.raises(ModelError, match=r"missing\.gguf cannot be read: No such file"):
         verified_gguf(tmp_path / "missing.gguf", "0" * 64)
-    with pytest.raises(ModelError, match="all-MiniLM-L6-v2 has no GGUF file.*gemma-3-270m"):
+    with pytest.raises(ModelError, match=r"all-MiniLM-L6-v2 has no GGUF file.*gemma-3-270m"):
         load_generator("all-MiniLM-L6-v2")
     with pytest.raises(ModelError, match="unknown model 'gemma'"):
         load_generator("gemma")

@@ -8,6 +8,7 @@ from zenso.canonical import CanonicalEncoder
 from zenso.errors import InputError, IntegrityError
 from zenso.models import fetch, load_artifact, load_gguf_embedder
 
+pytestmark = pytest.mark.usefixtures("real_cache")
 TEXTS = [
     "The quick brown fox jumps over the lazy dog.",
     "Tomatoes want sun and a lot of water.",
@@ -60,7 +61,7 @@ def test_what_cannot_be_embedded(written):
     ):
         embedder.embed(["short", "word " * 100])
     for text in ("", " \n", None):
-        with pytest.raises(InputError, match="text 1 is .*not empty"):
+        with pytest.raises(InputError, match=r"text 1 is .*not empty"):
             embedder.embed(["short", text])
     with pytest.raises(InputError, match="a list of texts"):
         embedder.embed("short")
