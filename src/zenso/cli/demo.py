@@ -17,7 +17,7 @@ from zenso.cli.output import EXIT_ERROR, fail, handle_errors, note, print_json
 from zenso.cli.progress import IndexBar, encoder_loader
 from zenso.cli.search import answer, find
 from zenso.errors import ZensoError
-from zenso.memory.memory import DEFAULT_MODEL
+from zenso.memory.reading import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from zenso.memory import Memory

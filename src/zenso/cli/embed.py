@@ -11,7 +11,7 @@ from zenso.cli.lines import Line, given_or_read
 from zenso.cli.options import AsJson, FromFile, Threads
 from zenso.cli.output import handle_errors, print_json, printable
 from zenso.cli.progress import encoder_loader
-from zenso.errors import InputError, StorageError
+from zenso.errors import InputError
 
 if TYPE_CHECKING:
     from zenso.zen import DocumentEmbeddings, Provenance
@@ -50,7 +50,9 @@ def embed(
     encoder = encoder_loader(threads)()
     embedded = encoder.encode_documents([line.text for line in lines])
     if output is not None:
-        _write(output, embedded)
+        from zenso.cli.vector_files import write_array  # noqa: PLC0415 - `zenso --help` does not wait for it
+
+        write_array(output, embedded.vectors)
     if as_json:
         print_json(_as_json(lines, embedded, encoder.provenance, output))
     elif output is not None:
@@ -62,21 +64,6 @@ def embed(
             numbers = " ".join(str(number) for number in vector[:_SHOWN_NUMBERS])
             typer.echo(f"{_shortened(line.text)}  ({tokens} tokens)")
             typer.echo(f"  {numbers} … ({len(vector)} numbers)\n  {digest}")
-
-
-def _write(path: Path, embedded: "DocumentEmbeddings") -> None:
-    import numpy as np  # noqa: PLC0415 - `zenso --help` does not wait for it
-
-    temporary = path.with_name(f"{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, embedded.vectors.astype("<i2"), allow_pickle=False)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path} cannot be written ({error.strerror}); free space, or choose another place"
-        ) from error
 
 
 def _as_json(
