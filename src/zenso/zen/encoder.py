@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from zenso import models
 from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH, encode_slots
 from zenso.canonical import CanonicalEncoder, Encoded, ModelProvenance, Role, Want, check_texts
-from zenso.zen.dense import DENSE_FORMAT, DenseEmbeddings, DenseSlots, check_dimensions, load_dense_slots
+from zenso.zen.dense import DENSE_FORMAT, DenseEmbeddings, DenseSlots, check_dimensions, cut_dense, load_dense_slots
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
 from zenso.zen.frequencies import Lookup, query_weights
 from zenso.zen.slot_artifact import SlotArtifact, load_slot_artifact, read_slot_file
@@ -246,11 +246,15 @@ class ZenEncoder:
         for start in range(0, len(texts), _AT_ONCE):
             want = Want.POOLED if pooled_only else Want.POOLED | Want.TOKENS
             part = self._encode(texts[start : start + _AT_ONCE], want, role=role, on_progress=on_progress)
-            states = zip(part.pooled, part.tokens, part.ids, strict=True)
-            rows = [part.pooled] if pooled_only else [self._dense.embed(*one, dimensions, role)[None] for one in states]
-            vectors += rows
+            vectors.append(part.pooled if pooled_only else cut_dense(self._whole(part, role), dimensions))
             counts += map(len, part.ids)
         return DenseEmbeddings(np.concatenate(vectors), np.array(counts, np.int32))
+
+    def _whole(self, encoded: Encoded, role: Role) -> NDArray[np.int16]:
+        """Make the dense vectors of 7,680 numbers."""
+        with ThreadPoolExecutor(self._encoder.threads, thread_name_prefix="zenso-dense") as pool:
+            embed = partial(self._dense.embed, role=role)
+            return np.stack(list(pool.map(embed, encoded.pooled, encoded.tokens, encoded.ids)))
 
     def encode_tokens(
         self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
