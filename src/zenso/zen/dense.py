@@ -250,6 +250,8 @@ def read_dense_slots(data: bytes, name: str) -> DenseSlots:
         array = tensors[key]
         if array.dtype != dtype or array.shape != shape:
             raise IntegrityError(f"the dense slots {name} have {key} {array.dtype} {array.shape}; reinstall zenso")
-    if not np.array_equal(np.sort(slots.order), np.arange(CELLS * WIDTH)) or not slots.token_weights.all():
-        raise IntegrityError(f"the dense slots {name} have an order or weights that are none; reinstall zenso")
+    each_once = np.array_equal(np.sort(slots.order), np.arange(CELLS * WIDTH))
+    bounded = 0 <= slots.pooled_shares.min() <= slots.pooled_shares.max() < 1 << CELL_BITS
+    if not (each_once and bounded and slots.token_weights.all()):
+        raise IntegrityError(f"the dense slots {name} have an order, shares or weights that are none; reinstall zenso")
     return slots
