@@ -77,7 +77,7 @@ def embed(
     if as_json:
         print_json(_as_json(lines, embedded, provenance, output))
     elif output is not None:
-        typer.echo(f"{len(lines):,} vectors of {embedded.vectors.shape[1]} numbers in {printable(str(output))}")
+        typer.echo(f"{len(lines):,} vectors of {embedded.vectors.shape[1]:,} numbers in {printable(str(output))}")
     else:
         for line, vector, digest, tokens in zip(
             lines, embedded.vectors, _hashes(embedded), embedded.token_counts, strict=True
