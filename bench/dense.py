@@ -12,10 +12,10 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.quality import FOLDERS, MODEL, read
+from bench.quality import MODEL
 from bench.report import Scalar, progress
+from bench.retrieval_sets import add_data_argument, read_all
 from zenso.canonical import Role
-from zenso.errors import InputError
 from zenso.evaluation.measures import measure
 from zenso.evaluation.retrieval_set import RetrievalSet
 from zenso.zen import DENSE_DIMENSIONS, ZenEncoder, cut_dense, load_encoder
@@ -28,13 +28,7 @@ _AT_ONCE = 64  # documents whose token states are in memory together: 200 kB eac
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this benchmark."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        action="append",
-        metavar="FOLDER",
-        help=f"a retrieval set in the BEIR layout; again for several; default: {', '.join(map(str, FOLDERS))}",
-    )
+    add_data_argument(parser)
 
 
 def _rank(queries: NDArray[np.int16], documents: NDArray[np.int16]) -> list[NDArray[np.int64]]:
@@ -71,10 +65,8 @@ def _measure(encoder: ZenEncoder, data: RetrievalSet) -> dict[str, float]:
 
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
     """Measure every set, and take the average over sets."""
-    sets = [read(folder, quick=options.quick) for folder in options.data or FOLDERS]
+    sets = read_all(options.data, quick=options.quick)
     names = [data.name for data in sets]
-    if len(set(names)) < len(names):
-        raise InputError(f"the folders of --data must have different names, these are {', '.join(names)}")
     encoder = load_encoder(MODEL)
     results = [_measure(encoder, data) for data in sets]
     values: dict[str, Scalar] = {"dataset": ", ".join(names), "provenance": encoder.dense_provenance.digest.hex()}
