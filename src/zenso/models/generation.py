@@ -284,7 +284,8 @@ class _Run:
                 if not self._stopped():
                     server.handle_chat_completions(request, self._receive)
             except ValueError as error:
-                self._error = InputError(f"the chat template of this model refuses the messages: {error}")
+                reason = " ".join(str(error).split())
+                self._error = InputError(f"the chat template of this model refuses the messages: {reason}")
             except RuntimeError as error:
                 self._error = ModelError(f"llama.cpp failed: {error}")
             finally:
