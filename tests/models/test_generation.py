@@ -1,5 +1,6 @@
 import hashlib
 import shutil
+import struct
 import threading
 import time
 
@@ -60,6 +61,37 @@ def test_closing_stops_the_generation_also_in_the_middle_of_the_prompt(generator
         assert time.monotonic() < deadline, "a closed generation goes on"
         time.sleep(0.05)
     assert generator.chat(QUESTION, max_tokens=2, temperature=0).text() == "The capital"
+
+
+@pytest.fixture(scope="module")
+def with_template(generator, tmp_path_factory):
+    """The same model with a chat template in its file: the last message alone, and the first not the assistant's."""
+    refusal = "{% if messages[0].role == 'assistant' %}{{ raise_exception('begin with the user') }}{% endif %}"
+    template = refusal + "{{ messages[-1].content }}"
+    key = b"tokenizer.chat_template"
+    # A whole number of 32 bytes is put in, because tensors are aligned to that.
+    template += "{#" + " " * (-(len(key) + len(template) + 4 + 20) % 32) + "#}"
+    entry = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(template)) + template.encode()
+    assert len(entry) % 32 == 0
+    whole = generator.path.read_bytes()
+    magic, version, tensors, entries = struct.unpack_from("<4sIQQ", whole)
+    path = tmp_path_factory.mktemp("template") / "with-template.gguf"
+    with path.open("wb") as file:
+        file.write(struct.pack("<4sIQQ", magic, version, tensors, entries + 1) + entry)
+        file.write(memoryview(whole)[24:])
+    with load_generator(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), threads=2, context=128) as loaded:
+        yield loaded
+
+
+def test_the_chat_template_is_the_files_own(with_template):
+    assert with_template.has_template
+    generation = with_template.chat(
+        [{"role": "user", "content": "The capital of France is"}], max_tokens=2, temperature=0
+    )
+    assert generation.text() == " the capital", "a plain continuation, with its blank"
+    assert generation.usage.prompt_tokens == 6
+    with pytest.raises(InputError, match=r"chat template of this model refuses the messages.*begin with"):
+        with_template.chat([{"role": "assistant", "content": "Hello."}, *QUESTION]).text()
 
 
 def test_several_threads_at_once(generator):
