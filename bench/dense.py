@@ -6,7 +6,6 @@ apart.
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
