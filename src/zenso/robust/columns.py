@@ -77,11 +77,10 @@ def _trimmed_sums(rows: NDArray[np.generic], cut: int, start: int, stop: int, ou
             for c in range(width):
                 tile[i * TILE + c] = rows[i, first + c]
         _sort(tile, n)
-        for c in range(width):
-            total = out[first + c]  # zero; its type is the one to add in
-            for i in range(cut, n - cut):
-                total += tile[i * TILE + c]
-            out[first + c] = total
+        sums = out[first : first + width]
+        for i in range(cut, n - cut):
+            for c in range(len(sums)):
+                sums[c] += tile[i * TILE + c]
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False)

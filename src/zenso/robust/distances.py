@@ -10,22 +10,28 @@ from zenso.errors import InputError
 from zenso.robust.rows import Rows, spread
 
 MAX_ROWS = 8192  # every two are compared: 512 MB of distances
-_TILE = 512  # columns; 100 rows of float32 are 205 kB of each
+_TILE = 512  # columns; 100 rows of them are 410 kB of float64, for the second-level cache
 # Sums may be taken in any order, so that they become vector instructions. NaN and infinity keep their meaning.
 _ANY_ORDER = {"reassoc", "contract"}
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False, fastmath=_ANY_ORDER)
-def _add_squares(rows: NDArray[Any], start: int, stop: int, out: NDArray[Any]) -> None:
-    """Add the squared differences of columns start to stop to ``out``, above the diagonal; that stays 0."""
-    n = len(rows)
-    for first in range(start, stop, _TILE):
-        last = min(first + _TILE, stop)
+def _add_squares(rows: NDArray[Any], start: int, stop: int, tile: NDArray[Any], out: NDArray[Any]) -> None:
+    """Add the squared differences of columns start to stop to ``out`` (n, n), above the diagonal.
+
+    ``tile`` (n, columns) has the type to take differences in.
+    """
+    n, width = tile.shape
+    for first in range(start, stop, width):
+        columns = min(width, stop - first)
         for i in range(n):
-            one = rows[i, first:last]
+            for c in range(columns):
+                tile[i, c] = rows[i, first + c]
+        for i in range(n):
+            one = tile[i, :columns]
             for j in range(i + 1, n):
-                other = rows[j, first:last]
-                total = out[i, i]  # 0 in the type to add in
+                other = tile[j, :columns]
+                total = out.dtype.type(0)
                 for c in range(len(one)):
                     gap = out.dtype.type(one[c] - other[c])
                     total += gap * gap
@@ -59,7 +65,8 @@ def squared_distances(rows: Rows, threads: int) -> NDArray[Any]:
     def work(start: int, stop: int) -> NDArray[Any]:
         # Of int16 each square is below 2^32, and of 2^16 columns the sum below 2^48.
         part = np.zeros((rows.n, rows.n), rows.zeros().dtype)
-        _add_squares(rows.array, start, stop, part)
+        tile = np.empty((rows.n, _TILE), np.int16 if rows.exact else np.float64)
+        _add_squares(rows.array, start, stop, tile, part)
         return part
 
     upper = sum(spread(work, rows.d, _TILE, threads))
@@ -75,6 +82,11 @@ def krum_scores(squares: NDArray[Any], neighbours: int) -> NDArray[Any]:
 def mixed(rows: Rows, f: int, threads: int) -> Rows:
     """Replace each row by the mean of the n - f nearest to it, itself included; ties go to the lower row."""
     nearest = np.argsort(squared_distances(rows, threads), axis=1, kind="stable")[:, : rows.n - f]
-    sums = np.zeros(rows.array.shape, rows.zeros().dtype)
-    spread(lambda start, stop: _add_chosen(rows.array, nearest, start, stop, sums), rows.d, _TILE, threads)
-    return Rows(rows.divided(sums, rows.n - f))
+    return Rows(rows.divided(chosen_sums(rows, nearest, threads), rows.n - f))
+
+
+def chosen_sums(rows: Rows, chosen: NDArray[np.int64], threads: int) -> NDArray[Any]:
+    """Sum the rows of each row of indices: (m, d) of (m, k), int64 of int16 and else float64."""
+    sums = np.zeros((len(chosen), rows.d), rows.zeros().dtype)
+    spread(lambda start, stop: _add_chosen(rows.array, chosen, start, stop, sums), rows.d, _TILE, threads)
+    return sums

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -69,6 +70,7 @@ def check_rows(vectors: ArrayLike, *, least: int = 1) -> Rows:
         raise InputError(f"{len(array)} rows; give at least {least}")
     if array.dtype not in (np.float32, np.float64, np.int16):
         raise InputError(f"vectors of {array.dtype}; give float32, float64 or, for the exact form, int16")
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     if array.dtype.kind == "i":
         if array.shape[1] > MAX_DIMENSIONS or len(array) > MAX_WEIGHT:
             raise InputError(
@@ -76,15 +78,26 @@ def check_rows(vectors: ArrayLike, *, least: int = 1) -> Rows:
                 f"{MAX_DIMENSIONS:,} numbers at most"
             )
     else:
-        # NaN is in both and compares false; `abs` or `isfinite` would copy all numbers.
-        greatest, least_number = (extreme.astype(np.float64) for extreme in (array.max(axis=1), array.min(axis=1)))
-        wrong = np.flatnonzero(~((greatest <= MAX_FLOAT) & (least_number >= -MAX_FLOAT)))
+        greatest = min(MAX_FLOAT, float(np.finfo(array.dtype).max))
+        wrong = np.flatnonzero(_exceed(array, array.dtype.type(greatest)))
         if len(wrong):
             raise InputError(
                 f"row {wrong[0]} holds NaN, infinity or a number beyond {MAX_FLOAT:g}"
                 f"{f', as {len(wrong) - 1} other rows do' if len(wrong) > 1 else ''}; leave such rows out"
             )
-    return Rows(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+    return Rows(array)
+
+
+@numba.njit(cache=True, nogil=True, boundscheck=False)
+def _exceed(rows: NDArray[Any], greatest: float) -> NDArray[np.int64]:
+    """Count the numbers of each row that are NaN or greater than ``greatest`` in size; NumPy would copy them all."""
+    counts = np.zeros(len(rows), np.int64)
+    for i in range(len(rows)):
+        row, count = rows[i], 0
+        for c in range(len(row)):
+            count += not abs(row[c]) <= greatest  # false of NaN
+        counts[i] = count
+    return counts
 
 
 def check_weights(weights: ArrayLike, rows: Rows) -> Weights:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from zenso.errors import InputError
 from zenso.robust import centres, columns
-from zenso.robust.distances import krum_scores, squared_distances
+from zenso.robust.distances import chosen_sums, krum_scores, squared_distances
 from zenso.robust.rows import Rows, Weights
 
 
@@ -53,6 +53,10 @@ def _total(weights: NDArray[Any]) -> float:
     return float(weights.sum()) if weights.dtype.kind == "f" else int(weights.sum())
 
 
+def _mean(rows: Rows, chosen: NDArray[np.int64], threads: int) -> NDArray[Any]:
+    return rows.divided(chosen_sums(rows, chosen[None], threads)[0], len(chosen))
+
+
 def _medians(rows: Rows, weights: Weights | None, threads: int) -> tuple[NDArray[Any], int]:
     """Sum the middle numbers of each column; also how many they are."""
     if weights is not None:
@@ -76,7 +80,8 @@ class Mean(Rule):
 
     def combine(self, rows: Rows, f: int, weights: Weights | None, threads: int) -> Combined:  # noqa: ARG002
         """Combine checked rows."""
-        weights = _equal(rows, weights)
+        if weights is None:
+            return _all(rows, _mean(rows, np.arange(rows.n), threads))
         return _all(rows, rows.divided(centres.weighted_sum(rows, weights), _total(weights)))
 
 
@@ -289,8 +294,7 @@ class MultiKrum(Krum):
             raise InputError(f"keep is {keep}; of {rows.n} rows of which {f} may be hostile give 1 to {rows.n - f}")
         scores = self._scores(rows, f, threads)
         best = np.sort(np.argsort(scores, kind="stable")[:keep])
-        kept = Rows(rows.array[best])
-        return Combined(kept.divided(centres.weighted_sum(kept, _equal(kept, None)), keep), best, scores)
+        return Combined(_mean(rows, best, threads), best, scores)
 
 
 RULES: dict[str, Rule] = {
