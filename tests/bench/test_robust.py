@@ -13,8 +13,9 @@ def test_a_quick_run(tmp_path):
     results = json.loads(file.read_text("utf-8"))
     attacked = {key for key in results if key.endswith(("_error", "_seen", "_false"))}
     assert set(results) - attacked == documented("`robust`") | documented("Keys of every measurement")
+    mixed = [f"mixed_{rule}" for rule in RULES if rule != "mean"]
     assert attacked == {
-        *(f"{rule}_{attack}_{share}_error" for rule in RULES for attack in ATTACKS for share in (30, 49)),
+        *(f"{rule}_{attack}_{share}_error" for rule in (*RULES, *mixed) for attack in ATTACKS for share in (30, 49)),
         *(
             f"mixed_{r}_{attack}_{share}_error"
             for r in RULES

@@ -1,7 +1,11 @@
 import json
+import re
 
 import numpy as np
 import pytest
+
+from zenso.cli.aggregate import read_reports
+from zenso.errors import InputError
 
 
 @pytest.fixture
@@ -35,26 +39,28 @@ def test_lines_with_weights_and_whole_numbers(zenso):
     assert (told["exact"], told["vector"]) == (False, [2.5])
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("text.jsonl", "no json", "line 1 is not JSON"),
+        ("kinds.jsonl", '["a"]', "no list of numbers"),
+        ("flags.jsonl", "[1]\n[true]", "line 2 is no list of numbers"),
+        ("keys.jsonl", '{"vector": [1], "stake": 2}', "other keys"),
+        ("lengths.jsonl", "[1]\n[1, 2]", "line 2 has 2 numbers, the first 1"),
+        ("weights.jsonl", '{"vector": [1], "weight": 2}\n[2]', "1 weights for 2 vectors"),
+        ("large.jsonl", f"[{10**400}]", "too large for a float"),
+        ("deep.jsonl", "[" * 100_000, "not JSON"),
+        ("vectors.csv", "1,2", "does not end in .npy or .jsonl"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, name, text, named):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=rf"{re.escape(name)}.*{re.escape(named)}"):
+        read_reports(tmp_path / name, None)
+
+
 def test_what_cannot_be_used_is_one_line(zenso, rows):
-    for name, text in {
-        "text.jsonl": "no json",
-        "kinds.jsonl": '["a"]',
-        "keys.jsonl": '{"vector": [1], "stake": 2}',
-        "lengths.jsonl": "[1]\n[1, 2]",
-        "weights.jsonl": '{"vector": [1], "weight": 2}\n[2]',
-        "nan.jsonl": "[NaN, 1.0]",
-        "large.jsonl": f"[{10**400}]",
-        "vectors.csv": "1,2",
-    }.items():
-        (zenso.place / name).write_text(text)
-        assert zenso("aggregate", name, code=1).is_one_error_line
-    for arguments in (
-        ("none.npy",),
-        ("v.npy", "--f", 6),
-        ("v.npy", "--rule", "best"),
-        ("v.npy", "--rule", "krum", "--f", 5),
-        ("v.npy", "-w", "none.npy"),
-        ("v.npy", "-o", "out.txt"),
-    ):
-        assert zenso("aggregate", *arguments, code=1).is_one_error_line
     assert "krum needs n >= 2f + 3 = 13 rows" in zenso("aggregate", "v.npy", "-r", "krum", "--f", 5, code=1).err
+    (zenso.place / "nan.jsonl").write_text("[NaN, 1.0]")
+    for arguments in (("none.npy",), ("nan.jsonl",), ("v.npy", "-w", "none.npy")):
+        assert zenso("aggregate", *arguments, code=1).is_one_error_line

@@ -71,7 +71,7 @@ def aggregate(
 
     if output is not None and output.suffix != ".npy":
         raise InputError(f"--output {output} does not end in .npy, the only format there is; rename it")
-    vectors, given = _read(source, weights)
+    vectors, given = read_reports(source, weights)
     result = robust.aggregate(vectors, rule, f=f, weights=given, mix=mix)
     far = robust.find_outliers(vectors) if outliers else None
     if output is not None:
@@ -82,8 +82,14 @@ def aggregate(
         _print(result, far, output)
 
 
-def _read(source: Path, weights: Path | None) -> "tuple[NDArray[Any], NDArray[Any] | None]":
-    """Read vectors and weights."""
+def read_reports(source: Path, weights: Path | None) -> "tuple[NDArray[Any], NDArray[Any] | None]":
+    """Read vectors, and weights from the same file or another, where there are any.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read or holds something else, or both have weights.
+    """
     import numpy as np  # noqa: PLC0415
 
     from zenso.cli.vector_files import read_array  # noqa: PLC0415
