@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from zenso.errors import InputError
 from zenso.robust.distances import mixed
-from zenso.robust.rows import Weights, check_rows, check_weights
+from zenso.robust.rows import Weights, check_finite, check_rows, check_weights
 from zenso.robust.rules import RULES, Rule
 
 
@@ -60,13 +60,15 @@ def aggregate(
         Something is not as described, or f is more than the rule stands with so many rows.
     """
     chosen = _find(rule)
-    rows = check_rows(vectors)
+    rows = check_rows(vectors, finite=mix or not chosen.shows_bad_numbers)
     if weights is not None and (mix or not chosen.takes_weights):
         what = "nearest-neighbour mixing" if mix else chosen.name
         raise InputError(f"{what} has no weighted form; leave the weights out, or take another rule")
     heavy = None if weights is None else check_weights(weights, rows)
     f = _check_f(chosen, rows.n, f, heavy)
     combined = chosen.combine(mixed(rows, f, threads) if mix else rows, f, heavy, threads)
+    if chosen.shows_bad_numbers and not np.isfinite(combined.vector).all():
+        check_finite(rows.array)
     return Aggregate(combined.vector, combined.selected, chosen.name, rows.n, f, rows.exact, combined.scores)
 
 

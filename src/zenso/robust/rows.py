@@ -51,8 +51,8 @@ class Rows:
         return quotient.astype(self.array.dtype)
 
 
-def check_rows(vectors: ArrayLike, *, least: int = 1) -> Rows:
-    """Check vectors.
+def check_rows(vectors: ArrayLike, *, least: int = 1, finite: bool = True) -> Rows:
+    """Check vectors; without ``finite`` not their numbers.
 
     Raises
     ------
@@ -77,15 +77,26 @@ def check_rows(vectors: ArrayLike, *, least: int = 1) -> Rows:
                 f"int16 vectors of shape {array.shape}; the exact form takes {MAX_WEIGHT:,} rows of "
                 f"{MAX_DIMENSIONS:,} numbers at most"
             )
-    else:
-        greatest = min(MAX_FLOAT, float(np.finfo(array.dtype).max))
-        wrong = np.flatnonzero(_exceed(array, array.dtype.type(greatest)))
-        if len(wrong):
-            raise InputError(
-                f"row {wrong[0]} holds NaN, infinity or a number beyond {MAX_FLOAT:g}"
-                f"{f', as {len(wrong) - 1} other rows do' if len(wrong) > 1 else ''}; leave such rows out"
-            )
+    elif finite:
+        check_finite(array)
     return Rows(array)
+
+
+def check_finite(array: NDArray[Any]) -> None:
+    """Check that all floats are finite and none beyond 1e100.
+
+    Raises
+    ------
+    InputError
+        They are not.
+    """
+    greatest = min(MAX_FLOAT, float(np.finfo(array.dtype).max))
+    wrong = np.flatnonzero(_exceed(array, array.dtype.type(greatest)))
+    if len(wrong):
+        raise InputError(
+            f"row {wrong[0]} holds NaN, infinity or a number beyond {MAX_FLOAT:g}"
+            f"{f', as {len(wrong) - 1} other rows do' if len(wrong) > 1 else ''}; leave such rows out"
+        )
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False)

@@ -27,6 +27,7 @@ class Rule:
 
     name: ClassVar[str]
     takes_weights: ClassVar[bool] = True
+    shows_bad_numbers: ClassVar[bool] = False  # one NaN or infinity makes the result so; then rows need no check before
 
     def most_hostile(self, n: int) -> int:
         """Return the largest f that n rows allow; negative where n rows are too few for any."""
@@ -69,6 +70,7 @@ class Mean(Rule):
     """Arithmetic mean, for comparison: one hostile row moves it anywhere, so f must be 0."""
 
     name = "mean"
+    shows_bad_numbers = True
 
     def most_hostile(self, n: int) -> int:  # noqa: ARG002 - it is always the same
         """Return 0."""
