@@ -23,6 +23,7 @@ from byzfl import aggregators  # noqa: E402 - after the package is there
 
 torch.set_num_threads(1)
 _, source, target = sys.argv
+ROWS = np.load(source)
 
 
 def main() -> None:
@@ -33,15 +34,15 @@ def main() -> None:
             names = ("byzfl", "torch", "numpy")
             print(json.dumps({name: importlib.metadata.version(name) for name in names}), flush=True)
             continue
-        rows = np.load(source)
-        settings = dict(request["settings"])
-        made = getattr(aggregators, request["rule"])(**settings)
-        given = torch.from_numpy(rows) if request["torch"] else rows
-        start = time.perf_counter()
-        result = made(given)
-        seconds = time.perf_counter() - start
+        given = torch.from_numpy(ROWS) if request["torch"] else ROWS
+        times = []
+        for _ in range(request["calls"]):
+            made = getattr(aggregators, request["rule"])(**request["settings"])  # clipping goes on where it ended
+            start = time.perf_counter()
+            result = made(given)
+            times.append(time.perf_counter() - start)
         np.save(target, np.asarray(result))
-        print(json.dumps(seconds), flush=True)
+        print(json.dumps(min(times)), flush=True)
 
 
 main()

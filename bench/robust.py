@@ -22,6 +22,7 @@ from zenso.errors import InputError
 _SERVER = Path(__file__).with_name("byzfl_server.py")
 _SHARES = (30, 49)  # percent of rows that are hostile
 _ROUNDS = 15
+_CALLS = 3  # of a turn, of which the shortest counts: the first one finds the caches full of the other's numbers
 _MEDIAN_ROWS = 1000
 _CLEAN_ROUNDS = {(100, 7680): 10, (100, 384): 40, (20, 384): 200, (8, 384): 500}
 
@@ -149,10 +150,10 @@ def _one_beside(
     theirs: dict[str, list[float]] = {"numpy": [], "torch": []}
     gaps: list[float] = []
     for _ in range(rounds):
-        ours.append(_seconds(lambda: pair.ours(rows)))
+        ours.append(min(_seconds(lambda: pair.ours(rows)) for _ in range(_CALLS)))
         for kind, times in theirs.items():
             if peer:
-                request = {"rule": pair.rule, "settings": pair.settings, "torch": kind == "torch"}
+                request = {"rule": pair.rule, "settings": pair.settings, "torch": kind == "torch", "calls": _CALLS}
                 times.append(peer.ask(request))
                 gaps.append(float(np.abs(np.load(target) - found).max()))
     values: dict[str, Scalar] = {f"{name}_ms": 1000 * median(ours)}

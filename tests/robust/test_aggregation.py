@@ -156,6 +156,16 @@ def test_krum_by_its_definition():
     np.testing.assert_allclose(several.vector, rows[several.selected].mean(axis=0))
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1, 1e12, 1e25])
+def test_distances_of_any_size_in_float32(scale):
+    rows = np.random.default_rng(8).standard_normal((11, 40))
+    expected = aggregate(rows, "krum", f=3)
+    found = aggregate((rows * scale).astype(np.float32), "krum", f=3)
+    np.testing.assert_allclose(found.scores, expected.scores * scale**2, rtol=1e-5)
+    one = aggregate(np.zeros((3, 2), np.float32), "krum")
+    assert one.scores.tolist() == [0, 0, 0]
+
+
 def test_mixing_by_its_definition():
     rows = np.random.default_rng(4).standard_normal((9, 3))
     squares = ((rows[:, None] - rows[None]) ** 2).sum(axis=2)
