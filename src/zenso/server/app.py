@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 import zenso
 from zenso.errors import InputError, ZensoError
 from zenso.server.access import Access
-from zenso.server.api import embeddings, health
+from zenso.server.api import embeddings, health, rerank, tei
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
@@ -23,7 +23,12 @@ from zenso.server.responses import error_response
 from zenso.server.services import Services
 from zenso.server.settings import Settings
 
-_ROUTERS = (embeddings.router, health.router)
+_ROUTERS = (
+    embeddings.router,
+    rerank.router,
+    tei.router,
+    health.router,
+)
 _LONGEST_VALUE = 100  # characters of a wrong value that an error repeats
 
 
