@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from zenso import models
-from zenso.canonical import Role
+from zenso.canonical import Role, well_formed
 from zenso.server.api.inputs import INPUT, Input, encoder_of, token_ids
 from zenso.server.api.rerank import MAX_DOCUMENTS
 from zenso.server.api.routing import TheServices, errors
@@ -92,12 +92,12 @@ async def similarity(request: SimilarityRequest, services: TheServices) -> Respo
 def _refuse_long(encoder: ZenEncoder, given: Input) -> None:
     """Refuse texts that the model does not read whole."""
     rows = [given] if isinstance(given, str) or isinstance(given[0], int) else given
+    tokenizer, most = encoder.splitting_tokenizer, encoder.max_tokens
     for index, row in enumerate(rows):
-        tokens = len(encoder.splitting_tokenizer.encode(row).ids) if isinstance(row, str) else len(row) + 2
-        if tokens > encoder.max_tokens:
-            message = (
-                f"text {index} has {tokens} tokens, and {encoder.max_tokens} are read; leave `truncate` out to cut"
-            )
+        inner = tokenizer.encode(well_formed(row), add_special_tokens=False).ids if isinstance(row, str) else row
+        tokens = len(inner) + tokenizer.num_special_tokens_to_add(is_pair=False)
+        if tokens > most:
+            message = f"text {index} has {tokens} tokens, and {most} are read; leave `truncate` out to have it cut"
             raise RequestError(413, message, "too_long", "inputs")
 
 
