@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from zenso.canonical import Role
+from zenso.server.access import needed_scope
+from zenso.server.keys import Scope
 from zenso.zen import load_encoder
 
 
@@ -57,6 +59,11 @@ def test_the_model_and_the_limits_are_described(client):
     assert info["model_type"] == {"embedding": {"pooling": "mean"}}
     assert info["max_input_length"] == 256
     assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/embed", "/similarity", "/rerank"])
+def test_a_key_that_may_only_read_is_enough(path):
+    assert needed_scope("POST", path) is Scope.READ
 
 
 @pytest.mark.parametrize(
