@@ -16,7 +16,7 @@ import zenso
 from zenso.errors import InputError, ZensoError
 from zenso.models import OnProgress, silent
 from zenso.server.access import Access
-from zenso.server.api import chat, embeddings, health
+from zenso.server.api import chat, embeddings, health, rerank, tei
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _ROUTERS = (
     embeddings.router,
     chat.router,
+    rerank.router,
+    tei.router,
     health.router,
 )
 _LONGEST_VALUE = 100  # characters of a wrong value that an error repeats
