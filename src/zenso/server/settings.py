@@ -23,6 +23,11 @@ class Limits(_Section):
 
     body_bytes: int = Field(default=32 * 2**20, ge=1024, description="of a request, except of an import")
     import_bytes: int = Field(default=4 * 2**30, ge=1024, description="of an import, which is read as it comes")
+    connections: int = Field(default=1000, ge=1, description="at the same time")
+    head_seconds: float = Field(default=20, gt=0, description="until the line and headers of a request are there")
+    idle_seconds: float = Field(
+        default=30, gt=0, description="without a byte, of a body that is sent or of an answer that is read"
+    )
     request_seconds: float = Field(default=120, gt=0, description="until a request that is not streamed is given up")
     queued_tokens: int = Field(default=262_144, ge=512, description="that wait for the model")
     queued_requests: int = Field(default=256, ge=1, description="that wait for a thread")
