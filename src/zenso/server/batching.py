@@ -159,6 +159,7 @@ class SharedEncoder(CanonicalEncoder):
             self._waiting.append(job)
             self._tokens_waiting += job.tokens
             self._change.notify()
+        job.future.add_done_callback(lambda future: self._drop(job) if future.cancelled() else None)
         if (mine := _ticket.get()) is not None:
             mine.hold(job)
         return job.future
@@ -189,6 +190,13 @@ class SharedEncoder(CanonicalEncoder):
         for worker in self._workers:
             worker.join()
 
+    def _drop(self, job: _Job) -> None:
+        """Make room at once when a client leaves, not when its turn would have come."""
+        with self._change:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._tokens_waiting -= sum(len(row) for row in job.ids[job.taken :])
+
     # --- the workers' side ----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -209,7 +217,7 @@ class SharedEncoder(CanonicalEncoder):
         room = BATCH_TOKENS
         while self._waiting:
             job = self._waiting.popleft()
-            if job.future.cancelled():
+            if job.future.done():  # its client left just now, or another batch of it failed
                 self._tokens_waiting -= sum(len(row) for row in job.ids[job.taken :])
                 continue
             if batch and job.key != batch[0][0].key:
@@ -257,8 +265,12 @@ class SharedEncoder(CanonicalEncoder):
                 if one.done == len(one.ids):
                     finished.append(one)
         for one, count in _counts(batch).items():
-            if one.on_progress is not None and not one.future.cancelled():
+            if one.on_progress is None or one.future.done():
+                continue
+            try:
                 one.on_progress(count)
+            except Exception as error:  # noqa: BLE001 - it is whoever's wants to know, and the worker goes on
+                _finish(one, error)
         for one in finished:
             _finish(one, _joined(one))
 
@@ -286,8 +298,8 @@ def _joined(job: _Job) -> Encoded:
 
 
 def _finish(job: _Job, result: Encoded | BaseException) -> None:
-    """Hand over a result, unless the client has gone."""
-    if not job.future.set_running_or_notify_cancel():
+    """Hand over a result, unless the client has gone, or an error was handed over already."""
+    if job.future.done() or not job.future.set_running_or_notify_cancel():
         return
     if isinstance(result, BaseException):
         job.future.set_exception(result)
