@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
+from zenso import models
 from zenso.errors import InputError, StorageError
 from zenso.server.app import check_keys, create_app
 from zenso.server.connection import connection_class
@@ -101,9 +102,12 @@ def check(settings: Settings) -> None:
     ------
     InputError
         Strangers could come in.
+    ModelError
+        The model is unknown.
     StorageError
         The keys or the certificate cannot be used.
     """
+    models.lookup(settings.model)
     check_keys(settings)
     if settings.tls is not None:
         _check_certificate(str(settings.tls.certificate), str(settings.tls.private_key))
