@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,6 +15,9 @@ from zenso.server.errors import RequestError
 from zenso.server.responses import error_response
 from zenso.server.services import Services
 from zenso.server.settings import Logging
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 log = logging.getLogger("zenso.server")
 _CLIENT_LEFT = 499  # before an answer; as other servers log it
@@ -44,6 +48,15 @@ class Observe:
             return
         began = time.monotonic()
         request = _Request(scope, receive, send)
+        self._services.metrics.begin()
+        known = {"http.request.method": scope["method"], "url.scheme": scope["scheme"], "zenso.request": request.id}
+        with self._services.tracer.request(scope, known) as span:
+            try:
+                await self._answer(scope, request)
+            finally:
+                self._note(scope, request, time.monotonic() - began, span)
+
+    async def _answer(self, scope: Scope, request: "_Request") -> None:
         try:
             await self._app(scope, request.receive, request.send)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the rest
@@ -51,18 +64,19 @@ class Observe:
                 "a bug: please report it",
                 extra={"fields": {"request": request.id, "error": type(error).__name__}, "trace": _trace(error)},
             )
-            if not request.status:
-                message = f"something went wrong in the server; its log has more about request {request.id}"
-                await error_response(RequestError(500, message, "bug"), scope["path"])(scope, receive, request.send)
-            else:
+            if request.status:
                 raise _BrokenOffError from None
-        finally:
-            self._note(scope, request, time.monotonic() - began)
+            message = f"something went wrong in the server; its log has more about request {request.id}"
+            refusal = error_response(RequestError(500, message, "bug"), scope["path"])
+            await refusal(scope, request.receive, request.send)
 
-    def _note(self, scope: Scope, request: "_Request", seconds: float) -> None:
+    def _note(self, scope: Scope, request: "_Request", seconds: float, span: "Span | None") -> None:
         status = request.status or _CLIENT_LEFT
         route = getattr(scope.get("route"), "path", "other")
         self._services.metrics.observe(route, scope["method"], status, seconds)
+        if span is not None:
+            span.update_name(f"{scope['method']} {route}")
+            span.set_attributes({"http.route": route, "http.response.status_code": status})
         caller = scope.get("state", {}).get("caller")
         fields = {
             "request": request.id,

@@ -26,6 +26,7 @@ from zenso.server.errors import OverloadedError, RequestError
 from zenso.server.keys import KeyFile
 from zenso.server.metrics import Metrics
 from zenso.server.settings import Settings
+from zenso.server.tracing import Tracer
 from zenso.zen import DenseEmbeddings, ZenEncoder, load_encoder
 
 P = ParamSpec("P")
@@ -46,6 +47,7 @@ class Services:
         self.version = zenso.__version__
         self.keys = KeyFile(settings.keys)
         self.metrics = Metrics(self)
+        self.tracer = Tracer(settings.tracing)
         self._lock = threading.Lock()
         self._loading = threading.RLock()  # held for long, and never by who answers requests
         self._encoders: dict[str, ZenEncoder] = {}
@@ -71,7 +73,8 @@ class Services:
         with self._loading:
             if name not in self._encoders:
                 loaded = load_encoder(name, threads=self.settings.threads, on_progress=on_progress)
-                shared = SharedEncoder(loaded.canonical, queued_tokens=self.settings.limits.queued_tokens)
+                limit = self.settings.limits.queued_tokens
+                shared = SharedEncoder(loaded.canonical, queued_tokens=limit, tracer=self.tracer)
                 with self._lock:
                     self._encoders[name] = ZenEncoder(name, shared)
             return self._encoders[name]
@@ -156,7 +159,7 @@ class Services:
         with ticket() as mine:
             # A call that runs keeps its thread to its end, also when nobody waits for it any more: clients that come
             # and go do not get more threads than others.
-            work = self._threads.submit(contextvars.copy_context().run, partial(call, *args, **named))
+            work = self._threads.submit(contextvars.copy_context().run, self._traced, partial(call, *args, **named))
             self._waiting += 1
             loop = asyncio.get_running_loop()
             work.add_done_callback(lambda _: self._count_down(loop))
@@ -165,6 +168,10 @@ class Services:
             except asyncio.CancelledError:
                 mine.cancel()
                 raise
+
+    def _traced(self, call: "partial[T]") -> T:
+        with self.tracer.span(getattr(call.func, "__qualname__", "work"), {}):
+            return call()
 
     def _count_down(self, loop: asyncio.AbstractEventLoop) -> None:
         def done() -> None:
@@ -212,3 +219,4 @@ class Services:
             shared.close()
         for memory in self.memories.values():
             memory.close()
+        self.tracer.close()

@@ -70,7 +70,8 @@ class Logging(_Section):
 class Tracing(_Section):
     """OpenTelemetry; needs ``zenso[otel]``."""
 
-    endpoint: str = Field(description="of an OTLP collector over HTTP", pattern="^https?://")
+    endpoint: str = Field(description="of an OTLP collector over HTTP, with /v1/traces", pattern="^https?://")
+    share: float = Field(default=1, ge=0, le=1, description="of requests that are traced, besides those of traces")
 
 
 class Settings(_Section):
