@@ -20,6 +20,7 @@ from zenso.server.api import chat, embeddings, health, rerank, tei
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
+from zenso.server.keys import KeyFile
 from zenso.server.observe import Observe
 from zenso.server.responses import error_response
 from zenso.server.services import Services
@@ -43,20 +44,12 @@ def create_app(settings: Settings, on_progress: OnProgress = silent) -> ASGIApp:
 
     Raises
     ------
-    InputError
-        The address can be reached by others, and there are no keys.
     StorageError
         A memory cannot be used.
     ModelError, IntegrityError
         The language model cannot be used.
     """
     services = Services(settings, on_progress)
-    if settings.is_public and not services.keys.list():
-        services.close()
-        raise InputError(
-            f"{settings.host} can be reached by other machines, and there are no keys in {settings.keys}; make one "
-            "with `zenso keys create NAME --scope write`, or serve on 127.0.0.1"
-        )
 
     tools = _agent_tools(services)
 
@@ -104,6 +97,28 @@ def _agent_tools(services: Services) -> "AgentTools | None":
     except ImportError:
         return None
     return AgentTools(services)
+
+
+def check_keys(settings: Settings) -> None:
+    """Refuse settings that let strangers in.
+
+    Raises
+    ------
+    InputError
+        The server could be reached by others, and there are no keys.
+    StorageError
+        The keys cannot be read.
+    """
+    if KeyFile(settings.keys).list():
+        return
+    remedy = f"there are no keys in {settings.keys}; make one with `zenso keys create NAME --scope write`"
+    if settings.is_public:
+        message = f"{settings.host} can be reached by other machines, and {remedy}, or serve on 127.0.0.1"
+        raise InputError(message)
+    if settings.hosts:
+        raise InputError(f"hosts names {settings.hosts[0]!r}, by which others come in, and {remedy}")
+    if "*" in settings.cors_origins:
+        raise InputError(f"cors_origins lets in the pages of every site, and {remedy}, or name the sites")
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ up one of a single text. Whoever has gone away is passed over. Workers take the 
 last: nothing waits for a batch to fill.
 """
 
+import bisect
 import contextvars
 import threading
 import time
@@ -13,14 +14,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zenso.canonical import CanonicalEncoder, Encoded, SlotRule, Want
 from zenso.server.errors import OverloadedError
+from zenso.server.tracing import Tracer
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 BATCH_TOKENS = 512
+BATCH_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)  # tokens; by which batches are counted
 _SHARE = 128  # tokens that a request gives to a batch before the others have their turn
 _RATE_MEMORY = 0.9  # of the running mean of tokens a second
 
@@ -86,6 +93,7 @@ class _Job:
     taken: int = 0
     done: int = 0
     parts: dict[int, Encoded] = field(default_factory=dict)
+    trace: "SpanContext | None" = None
 
     @property
     def key(self) -> tuple[Want, int]:
@@ -99,9 +107,15 @@ class Load:
 
     queued_tokens: int
     queued_requests: int
-    batches: int
+    batches_by_size: tuple[int, ...]  # of at most so many tokens as BATCH_SIZES has, each without those before; more
     tokens: int
+    busy_seconds: float  # all workers together
     tokens_per_second: float  # while at work, all workers together
+
+    @property
+    def batches(self) -> int:
+        """How many were run."""
+        return sum(self.batches_by_size)
 
 
 class SharedEncoder(CanonicalEncoder):
@@ -113,17 +127,21 @@ class SharedEncoder(CanonicalEncoder):
         Its artifact is run, by as many workers as it has threads.
     queued_tokens : int
         A call that finds more than this waiting is refused.
+    tracer : Tracer
     """
 
-    def __init__(self, encoder: CanonicalEncoder, *, queued_tokens: int) -> None:
+    def __init__(self, encoder: CanonicalEncoder, *, queued_tokens: int, tracer: Tracer) -> None:
         # Each batch is one call of the kernel, run by the worker itself.
         super().__init__(encoder.artifact, threads=1)
         self._limit = queued_tokens
+        self._tracer = tracer
         self._waiting: deque[_Job] = deque()
         self._tokens_waiting = 0
         self._change = threading.Condition()
         self._closed = False
-        self._batches = self._tokens = 0
+        self._batches = [0] * (len(BATCH_SIZES) + 1)
+        self._tokens = 0
+        self._busy_seconds = 0.0
         self._rate = 2000.0  # tokens a second of one worker; measured from the first batch on
         self._workers = [
             threading.Thread(target=self._work, name=f"zenso-model-{number}", daemon=True)
@@ -137,7 +155,9 @@ class SharedEncoder(CanonicalEncoder):
         """What waits and what was done."""
         with self._change:
             rate = self._rate * len(self._workers)
-            return Load(self._tokens_waiting, len(self._waiting), self._batches, self._tokens, rate)
+            return Load(
+                self._tokens_waiting, len(self._waiting), tuple(self._batches), self._tokens, self._busy_seconds, rate
+            )
 
     def submit(
         self,
@@ -164,9 +184,11 @@ class SharedEncoder(CanonicalEncoder):
             if self._tokens_waiting and self._tokens_waiting + job.tokens > self._limit:
                 seconds = self._tokens_waiting / (self._rate * len(self._workers))
                 raise OverloadedError(f"{self._tokens_waiting:,} tokens wait for the model already", seconds)
+            job.trace = self._tracer.follow("encode", {"zenso.texts": len(ids), "zenso.tokens": job.tokens}, job.future)
             self._waiting.append(job)
             self._tokens_waiting += job.tokens
             self._change.notify()
+        job.future.add_done_callback(lambda future: self._drop(job) if future.cancelled() else None)
         if (mine := _ticket.get()) is not None:
             mine.hold(job)
         return job.future
@@ -197,6 +219,13 @@ class SharedEncoder(CanonicalEncoder):
         for worker in self._workers:
             worker.join()
 
+    def _drop(self, job: _Job) -> None:
+        """Make room at once when a client leaves, not when its turn would have come."""
+        with self._change:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._tokens_waiting -= sum(len(row) for row in job.ids[job.taken :])
+
     # --- the workers' side ----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -217,7 +246,7 @@ class SharedEncoder(CanonicalEncoder):
         room = BATCH_TOKENS
         while self._waiting:
             job = self._waiting.popleft()
-            if job.future.cancelled():
+            if job.future.done():  # its client left just now, or another batch of it failed
                 self._tokens_waiting -= sum(len(row) for row in job.ids[job.taken :])
                 continue
             if batch and job.key != batch[0][0].key:
@@ -246,27 +275,35 @@ class SharedEncoder(CanonicalEncoder):
         job = batch[0][0]
         began = time.monotonic()
         ids = [one.ids[index] for one, index in batch]
+        tokens = sum(map(len, ids))
+        traces = [one.trace for one in _counts(batch) if one.trace is not None]
         try:
-            encoded = super().encode_ids(ids, job.want, job.slots)
+            with self._tracer.span("model batch", {"zenso.texts": len(ids), "zenso.tokens": tokens}, traces):
+                encoded = super().encode_ids(ids, job.want, job.slots)
         except Exception as error:  # noqa: BLE001 - it belongs to those who asked, and the worker goes on
             for one in {id(each): each for each, _ in batch}.values():
                 _finish(one, error)
             return
-        tokens = sum(len(row) for row in ids)
-        rate = tokens / max(time.monotonic() - began, 1e-6)
+        seconds = time.monotonic() - began
+        rate = tokens / max(seconds, 1e-6)
         finished = []
         with self._change:
             self._rate = _RATE_MEMORY * self._rate + (1 - _RATE_MEMORY) * rate
-            self._batches += 1
+            self._batches[bisect.bisect_left(BATCH_SIZES, tokens)] += 1
             self._tokens += tokens
+            self._busy_seconds += seconds
             for place, (one, index) in enumerate(batch):
                 one.parts[index] = _row(encoded, place)
                 one.done += 1
                 if one.done == len(one.ids):
                     finished.append(one)
         for one, count in _counts(batch).items():
-            if one.on_progress is not None and not one.future.cancelled():
+            if one.on_progress is None or one.future.done():
+                continue
+            try:
                 one.on_progress(count)
+            except Exception as error:  # noqa: BLE001 - it is whoever's wants to know, and the worker goes on
+                _finish(one, error)
         for one in finished:
             _finish(one, _joined(one))
 
@@ -294,8 +331,8 @@ def _joined(job: _Job) -> Encoded:
 
 
 def _finish(job: _Job, result: Encoded | BaseException) -> None:
-    """Hand over a result, unless the client has gone."""
-    if not job.future.set_running_or_notify_cancel():
+    """Hand over a result, unless the client has gone, or an error was handed over already."""
+    if job.future.done() or not job.future.set_running_or_notify_cancel():
         return
     if isinstance(result, BaseException):
         job.future.set_exception(result)
@@ -303,4 +340,13 @@ def _finish(job: _Job, result: Encoded | BaseException) -> None:
         job.future.set_result(result)
 
 
-__all__ = ["BATCH_TOKENS", "CancelledError", "Load", "SharedEncoder", "Ticket", "ticket", "tokens_read"]
+__all__ = [
+    "BATCH_SIZES",
+    "BATCH_TOKENS",
+    "CancelledError",
+    "Load",
+    "SharedEncoder",
+    "Ticket",
+    "ticket",
+    "tokens_read",
+]
