@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zenso.server.errors import RequestError
@@ -51,14 +52,22 @@ class Intake:
             await error_response(error, path)(scope, receive, answer)
 
 
+class _BodyError(RequestError, HTTPException):
+    """Raised where a body is read; the framework passes on only its own exceptions from there."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        HTTPException.__init__(self, status, message)
+        RequestError.__init__(self, status, message, code)
+
+
 def _too_large(most: int) -> RequestError:
     message = f"the body is larger than {most:,} bytes; send less at once, or raise the limit in zenso.toml"
-    return RequestError(413, message, "too_large")
+    return _BodyError(413, message, "too_large")
 
 
 def _stalled(seconds: float) -> RequestError:
     message = f"nothing of the body came for {seconds:g} s; send it again"
-    return RequestError(408, message, "stalled")
+    return _BodyError(408, message, "stalled")
 
 
 def _too_slow(seconds: float) -> RequestError:
