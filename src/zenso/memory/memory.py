@@ -21,6 +21,7 @@ from zenso.memory.documents import (
     Document,
     Entry,
     Hits,
+    Page,
     SourceUpdate,
     UnknownIdError,
     check_id,
@@ -52,6 +53,7 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 # One transaction of ``add`` holds at most this much, so that memory use and the wait for the write lock stay bounded.
 BATCH_DOCUMENTS = 256
 BATCH_CHARACTERS = 16 * 2**20
+PAGE_CHARACTERS = 4 * 2**20  # of a page of documents, beyond which it ends
 
 _DEFAULT_SETTINGS = SearchSettings()
 
@@ -494,6 +496,29 @@ class Memory:
         condition = compile_where(where)
         with self._database.read() as connection:
             return list(store.documents(connection, condition))
+
+    def page(self, where: Mapping[str, object] | None = None, *, after: int = 0, limit: int = 100) -> Page:
+        """Return documents a page at a time, in insertion order; each page sees the memory as it is then.
+
+        Parameters
+        ----------
+        where
+            As for ``search``.
+        after
+            0 for the first page, then ``next`` of the page before.
+        limit
+            At most so many documents; fewer where their texts are long.
+
+        Raises
+        ------
+        InputError
+            For a limit below 1, an ``after`` that no page gave, or a filter that makes no sense.
+        """
+        if limit < 1 or not 0 <= after < 2**63:
+            raise InputError(f"limit is {limit} and after {after}; give a limit of at least 1, and what a page gave")
+        condition = compile_where(where) if where is not None else None
+        with self._database.read() as connection:
+            return store.page(connection, condition, after, limit, PAGE_CHARACTERS)
 
     def vectors(self, ids: str | Sequence[str]) -> "dict[str, NDArray[np.int16]]":
         """Return the canonical vectors, (384,) with scale 32767, of those of the documents that are stored, by id."""

@@ -89,6 +89,9 @@ async def _on_error(request: Request, error: Exception) -> Response:
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()[0]
+    if found["type"] == "json_invalid":
+        message = f"the body is no JSON that is taken here: {found['ctx']['error']}"
+        return await _on_error(request, RequestError(400, message, "invalid_json"))
     place = [str(part) for part in found["loc"] if part != "body"]
     value = repr(found.get("input"))
     shown = value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
@@ -98,10 +101,11 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
-    """Errors that the framework itself raises: no such route, or no such method."""
+    """Errors that the framework itself raises: mostly no such route, or no such method."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
-    response = await _on_error(request, RequestError(error.status_code, message, "not_found"))
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    response = await _on_error(request, RequestError(error.status_code, message, code))
     response.headers.update(error.headers or {})
     return response
 

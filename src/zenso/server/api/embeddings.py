@@ -13,7 +13,7 @@ from starlette.responses import Response
 from zenso import models
 from zenso.canonical import Role
 from zenso.errors import InputError, ModelError
-from zenso.server.api.routing import TheServices, errors
+from zenso.server.api.routing import JsonRoute, TheServices, errors
 from zenso.server.errors import Dialect, RequestError
 from zenso.server.responses import Json
 from zenso.server.services import Services
@@ -22,7 +22,7 @@ from zenso.zen import ZenEncoder
 MAX_INPUTS = 2048
 _INLINE_CHARACTERS = 2_000  # that are tokenized at once; more would hold up other requests
 
-router = APIRouter(tags=["OpenAI"], responses=errors(Dialect.OPENAI))
+router = APIRouter(tags=["OpenAI"], route_class=JsonRoute, responses=errors(Dialect.OPENAI))
 Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
