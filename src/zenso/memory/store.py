@@ -297,9 +297,7 @@ def documents(connection: sqlite3.Connection, condition: Condition | None = None
         yield _document(row)
 
 
-def page(
-    connection: sqlite3.Connection, condition: Condition | None, after: int, limit: int, characters: int
-) -> Page:
+def page(connection: sqlite3.Connection, condition: Condition | None, after: int, limit: int, characters: int) -> Page:
     """Return up to ``limit`` documents that come after row ``after``; fewer once texts have so many characters."""
     where, parameters = (f"AND {condition.sql}", condition.parameters) if condition else ("", ())
     select = _DOCUMENT.replace("SELECT", "SELECT documents.seq,", 1)

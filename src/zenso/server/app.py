@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from reprlib import Repr
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp
 import zenso
 from zenso.errors import InputError, ZensoError
 from zenso.server.access import Access
-from zenso.server.api import embeddings, health
+from zenso.server.api import documents, embeddings, health, memories, rpc, search, verify
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
@@ -23,8 +24,17 @@ from zenso.server.responses import error_response
 from zenso.server.services import Services
 from zenso.server.settings import Settings
 
-_ROUTERS = (embeddings.router, health.router)
-_LONGEST_VALUE = 100  # characters of a wrong value that an error repeats
+_ROUTERS = (
+    embeddings.router,
+    documents.router,
+    search.router,
+    memories.router,
+    verify.router,
+    rpc.router,
+    health.router,
+)
+_VALUES = Repr()  # a wrong value may be as large as a body
+_VALUES.maxstring = _VALUES.maxlong = _VALUES.maxother = 100
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -93,8 +103,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
         message = f"the body is no JSON that is taken here: {found['ctx']['error']}"
         return await _on_error(request, RequestError(400, message, "invalid_json"))
     place = [str(part) for part in found["loc"] if part != "body"]
-    value = repr(found.get("input"))
-    shown = value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
+    shown = _VALUES.repr(found.get("input"))
     name = ".".join(place)
     message = f"{name}: {found['msg']} (it is {shown})" if name else f"the body: {found['msg']}"
     return await _on_error(request, RequestError(422, message, "invalid_request", name or None))
