@@ -6,6 +6,7 @@ from reprlib import Repr
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -116,7 +117,15 @@ async def _on_http(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     response = await _on_error(request, RequestError(error.status_code, message, code))
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_methods(request.url.path))
     return response
+
+
+def _methods(path: str) -> list[str]:
+    """Return all methods of a path; the framework names those of one of its routes."""
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods})
 
 
 async def _on_cancelled(request: Request, _: Exception) -> Response:
