@@ -93,7 +93,7 @@ def test_an_explanation_names_the_stages(find, memory, texts):
         ({"vector": [1.0], "explain": True}, 400, "`explain` does not go with `vector`"),
         ({"vector": [1.0] * 3}, 400, "the vector has 3 numbers, the documents' have 384"),
         ({"vector": [0.0] * 384}, 400, "it has no direction"),
-        ({"vector": []}, 400, "the vector"),
+        ({"vector": []}, 422, "vector: List should have at least 1 item"),
         ({"query": "a", "k": 0}, 422, "k: Input should be greater than or equal to 1"),
         ({"query": "a", "k": "5"}, 422, "k: Input should be a valid integer"),
         ({"query": "a", "dimensions": 384}, 422, "dimensions"),

@@ -23,7 +23,7 @@ MAX_INPUTS = 2048
 _INLINE_CHARACTERS = 2_000  # that are tokenized at once; more would hold up other requests
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute, responses=errors(Dialect.OPENAI))
-Tokens = Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
+Tokens = Annotated[list[Annotated[int, Field(ge=0, lt=2**31, strict=True)]], Field(min_length=1)]
 
 
 class EmbeddingsRequest(BaseModel):

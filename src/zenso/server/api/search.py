@@ -38,7 +38,8 @@ class SearchRequest(Strict):
 
     query: str | None = None
     vector: Annotated[
-        list[FiniteFloat] | None, Field(max_length=8192, description="384 numbers of any length; no words are compared")
+        list[FiniteFloat] | None,
+        Field(min_length=1, max_length=8192, description="384 numbers of any length; no words are compared"),
     ] = None
     k: Annotated[Count, Field(description="how many hits")] = 5
     where: Where | None = None
