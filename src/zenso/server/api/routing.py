@@ -19,10 +19,12 @@ class _JsonRequest(Request):
     """A request whose JSON is read strictly: no NaN, no lone surrogates, no deeper than 200 levels."""
 
     async def json(self) -> Any:  # noqa: ANN401 - whatever JSON can hold
-        try:
-            return from_json(await self.body(), allow_inf_nan=False)
-        except ValueError as error:
-            raise json.JSONDecodeError(str(error), "", 0) from None
+        if not hasattr(self, "_json"):
+            try:
+                self._json = from_json(await self.body(), allow_inf_nan=False)
+            except ValueError as error:
+                raise json.JSONDecodeError(str(error), "", 0) from None
+        return self._json
 
 
 class JsonRoute(APIRoute):
