@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from reprlib import Repr
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -16,7 +18,7 @@ import zenso
 from zenso.errors import InputError, ZensoError
 from zenso.models import OnProgress, silent
 from zenso.server.access import Access
-from zenso.server.api import chat, embeddings, health, rerank, tei
+from zenso.server.api import chat, documents, embeddings, health, memories, rerank, rpc, search, tei, verify
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
@@ -34,9 +36,15 @@ _ROUTERS = (
     chat.router,
     rerank.router,
     tei.router,
+    documents.router,
+    search.router,
+    memories.router,
+    verify.router,
+    rpc.router,
     health.router,
 )
-_LONGEST_VALUE = 100  # characters of a wrong value that an error repeats
+_VALUES = Repr()  # a wrong value may be as large as a body
+_VALUES.maxstring = _VALUES.maxlong = _VALUES.maxother = 100
 
 
 def create_app(settings: Settings, on_progress: OnProgress = silent) -> ASGIApp:
@@ -131,21 +139,32 @@ async def _on_error(request: Request, error: Exception) -> Response:
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()[0]
+    if found["type"] == "json_invalid":
+        message = f"the body is no JSON that is taken here: {found['ctx']['error']}"
+        return await _on_error(request, RequestError(400, message, "invalid_json"))
     place = [str(part) for part in found["loc"] if part != "body"]
-    value = repr(found.get("input"))
-    shown = value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
+    shown = _VALUES.repr(found.get("input"))
     name = ".".join(place)
     message = f"{name}: {found['msg']} (it is {shown})" if name else f"the body: {found['msg']}"
     return await _on_error(request, RequestError(422, message, "invalid_request", name or None))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
-    """Errors that the framework itself raises: no such route, or no such method."""
+    """Errors that the framework itself raises: mostly no such route, or no such method."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
-    response = await _on_error(request, RequestError(error.status_code, message, "not_found"))
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    response = await _on_error(request, RequestError(error.status_code, message, code))
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_methods(request.url.path))
     return response
+
+
+def _methods(path: str) -> list[str]:
+    """Return all methods of a path; the framework names those of one of its routes."""
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 async def _on_cancelled(request: Request, _: Exception) -> Response:

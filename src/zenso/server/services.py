@@ -18,7 +18,6 @@ import zenso
 from zenso import models
 from zenso.bitdelta import SLOT_WIDTH
 from zenso.canonical import Role, Want
-from zenso.errors import InputError
 from zenso.memory import Memory
 from zenso.rerank import ZenReranker
 from zenso.server.batching import SharedEncoder, ticket
@@ -32,6 +31,7 @@ from zenso.zen import DenseEmbeddings, ZenEncoder, load_encoder
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_ENDING = ".zenso"  # of the folders that the server makes
 
 
 class Services:
@@ -61,6 +61,9 @@ class Services:
         self.encoder(on_progress=on_progress)
         for name, path in settings.memories.items():
             self._memories[name] = self._open(path)
+        for path in sorted(settings.data.glob(f"*{_ENDING}")) if settings.data is not None else ():
+            if path.is_dir() and path.stem not in self._memories:
+                self._memories[path.stem] = self._open(path)
 
     # --- models ---------------------------------------------------------------------------------------------------
 
@@ -120,20 +123,29 @@ class Services:
         wanted = "no memory is served" if name is None else f"there is no memory {name!r}"
         raise RequestError(404, f"{wanted}; there are: {known}", "memory_not_found", "memory")
 
-    def add_memory(self, name: str, path: Path) -> Memory:
-        """Open one more memory, made when missing.
+    def add_memory(self, name: str) -> Memory:
+        """Make one more memory, in a folder of its name below ``data``; it is served again after a restart.
+
+        Parameters
+        ----------
+        name : str
+            As the settings allow: it can be no path.
 
         Raises
         ------
-        InputError
-            The name is in use.
+        RequestError
+            409: the name is in use, or the server has no folder for memories.
         StorageError
             The folder cannot be used.
         """
+        data = self.settings.data
+        if data is None:
+            raise RequestError(409, "this server makes no memories; set `data` in zenso.toml to a folder", "no_data")
         with self._loading:
-            if name in self.memories:
-                raise InputError(f"there is a memory {name!r} already; choose another name")
-            memory = self._open(path)
+            # Not every file system tells upper from lower case.
+            if name.casefold() in map(str.casefold, self.memories):
+                raise RequestError(409, f"there is a memory {name!r} already; choose another name", "exists", "name")
+            memory = self._open(data / f"{name}{_ENDING}")
             with self._lock:
                 self._memories[name] = memory
             return memory

@@ -83,6 +83,7 @@ class Settings(_Section):
     model: str = Field(default="all-MiniLM-L6-v2", description="that `/v1/embeddings` and `/rerank` run")
     threads: int | None = Field(default=None, ge=1, description="processors for the model; all by default")
     memories: dict[Name, Path] = Field(default_factory=dict, description="name to folder; the first is the default")
+    data: Path | None = Field(default=None, description="folder below which `POST /v1/memories` makes memories")
     keys: Path = Field(default=DEFAULT_KEYS, description="file that `zenso keys` writes")
     cors_origins: list[str] = Field(default_factory=list, description="of pages that may call; none by default")
     hosts: list[str] = Field(default_factory=list, description="names by which the server is reached besides its own")
@@ -186,6 +187,8 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         "memories": {name: folder / path.expanduser() for name, path in settings.memories.items()},
         "keys": folder / settings.keys.expanduser(),
     }
+    if settings.data is not None:
+        changes["data"] = folder / settings.data.expanduser()
     if settings.tls is not None:
         changes["tls"] = Tls(
             certificate=folder / settings.tls.certificate.expanduser(),
