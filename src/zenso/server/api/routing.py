@@ -10,12 +10,13 @@ from zenso.server.errors import Dialect
 from zenso.server.services import Services
 
 
-def _services(request: Request) -> Services:
+# Coroutines, because FastAPI would call plain functions in a thread, for each request again.
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 
