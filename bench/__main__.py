@@ -21,6 +21,8 @@ BENCHES = {
     "quality": "bench.quality",
     "rerank": "bench.rerank",
     "search": "bench.search",
+    "server": "bench.server",
+    "soak": "bench.soak",
 }
 
 
