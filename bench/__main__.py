@@ -16,6 +16,7 @@ BENCHES = {
     "canonical": "bench.canonical",
     "concurrency": "bench.concurrency",
     "crash": "bench.crash",
+    "dense": "bench.dense",
     "cross_model": "bench.cross_model",
     "engines": "bench.engines",
     "quality": "bench.quality",

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from zenso.cli.memories import named_memories
 from zenso.cli.options import Threads
 from zenso.cli.output import handle_errors, note
 from zenso.cli.progress import FetchReporter
-from zenso.errors import InputError
 
 
 @handle_errors()
@@ -29,6 +29,10 @@ def serve(
     port: Annotated[int | None, typer.Option(help="0 takes any that is free.", show_default="7680")] = None,
     model: Annotated[str | None, typer.Option(help="Embedding model.", show_default="all-MiniLM-L6-v2")] = None,
     keys: Annotated[Path | None, typer.Option(help="File of API keys.", show_default="in the user's settings")] = None,
+    chat: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Language model: a name of the catalogue, or a GGUF file with FILE.sha256."),
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Serve memories and models to other programs, and pages to people.
@@ -41,32 +45,22 @@ def serve(
 
     if config is None and Path("zenso.toml").exists():
         config = Path("zenso.toml")
-    given = _named(memories) if memories else None
+    given = named_memories(memories) if memories else None
     settings = server.load_settings(
-        config, memories=given, host=host, port=port, model=model, keys=keys, threads=threads
+        config,
+        memories=given,
+        host=host,
+        port=port,
+        model=model,
+        keys=keys,
+        threads=threads,
+        generation={"model": chat} if chat else None,
     )
     if not settings.memories:
         settings = settings.model_copy(update={"memories": {"memory": Path("memory.zenso")}})
     with FetchReporter() as reporter:
-        # Fetched here, with a bar, so that the first request does not wait for it.
-        _load(settings.model, settings.threads, reporter)
-    server.serve(settings, on_ready=lambda address: note(f"serving {', '.join(settings.memories)} on {address}"))
 
+        def ready(address: str) -> None:
+            note(f"serving {', '.join(settings.memories)} on {address}")
 
-def _load(model: str, threads: int | None, reporter: FetchReporter) -> None:
-    from zenso.zen import load_encoder  # noqa: PLC0415
-
-    load_encoder(model, threads=threads, on_progress=reporter)
-
-
-def _named(given: list[str]) -> dict[str, Path]:
-    """Name memories after their folders, where no name is given."""
-    named: dict[str, Path] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals:
-            name, path = Path(text).absolute().name.removesuffix(".zenso"), text
-        if name in named:
-            raise InputError(f"two memories are called {name!r}; give one another name: NAME={path}")
-        named[name] = Path(path)
-    return named
+        server.serve(settings, ready, reporter)

@@ -8,7 +8,8 @@ from zenso.memory.check import CheckReport, Finding, check_memory
 from zenso.memory.compact import CompactReport
 from zenso.memory.documents import Document, Hit, Hits, SourceUpdate, UnknownIdError
 from zenso.memory.exchange import ImportReport
-from zenso.memory.memory import Memory, MemoryInfo
+from zenso.memory.info import MemoryInfo
+from zenso.memory.memory import Memory
 from zenso.memory.metadata import Metadata, MetadataValue
 from zenso.memory.restore import restore
 from zenso.memory.snapshots import Snapshot, list_snapshots

@@ -21,7 +21,7 @@ _OPEN = ("/health", "/static/", "/login")  # what a client without a key may ask
 # Requests by POST that change nothing; calls of /rpc and /mcp that change something ask for more themselves.
 _READING = (
     *("/v1/embeddings", "/embed", "/v1/chat/", "/v1/search", "/v1/verify", "/v1/aggregate", "/v1/experiences/search"),
-    *("/v1/score", "/score", "/v1/rerank", "/v2/rerank", "/rerank", "/rpc", "/mcp", "/login", "/logout"),
+    *("/similarity", "/v1/score", "/score", "/v1/rerank", "/v2/rerank", "/rerank", "/rpc", "/mcp", "/login", "/logout"),
 )
 _MANAGING = ("/v1/memories",)
 _MOST_CALLERS = 10_000  # whose rates are remembered
@@ -49,7 +49,7 @@ class Caller:
 
 def needed_scope(method: str, path: str) -> keys.Scope:
     """Return the scope that a request needs."""
-    if method in ("GET", "HEAD", "OPTIONS") or path.startswith(_READING):
+    if method in ("GET", "HEAD", "OPTIONS") or path == "/" or path.startswith(_READING):
         return keys.Scope.READ
     if path.rstrip("/") in _MANAGING or (path.startswith(_MANAGING) and path.count("/") == 3):
         return keys.Scope.ADMIN

@@ -1,7 +1,8 @@
 """The application: routes below middleware, and what they share."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,8 +14,9 @@ from starlette.types import ASGIApp
 
 import zenso
 from zenso.errors import InputError, ZensoError
+from zenso.models import OnProgress, silent
 from zenso.server.access import Access
-from zenso.server.api import embeddings, health
+from zenso.server.api import chat, embeddings, health, rerank, tei
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
@@ -23,12 +25,21 @@ from zenso.server.responses import error_response
 from zenso.server.services import Services
 from zenso.server.settings import Settings
 
-_ROUTERS = (embeddings.router, health.router)
+if TYPE_CHECKING:
+    from zenso.server.mcp import AgentTools
+
+_ROUTERS = (
+    embeddings.router,
+    chat.router,
+    rerank.router,
+    tei.router,
+    health.router,
+)
 _LONGEST_VALUE = 100  # characters of a wrong value that an error repeats
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """Make the application of a server; its memories are open from here on.
+def create_app(settings: Settings, on_progress: OnProgress = silent) -> ASGIApp:
+    """Make the application of a server; its memories are open, and its models are loaded, from here on.
 
     Raises
     ------
@@ -36,8 +47,10 @@ def create_app(settings: Settings) -> ASGIApp:
         The address can be reached by others, and there are no keys.
     StorageError
         A memory cannot be used.
+    ModelError, IntegrityError
+        The language model cannot be used.
     """
-    services = Services(settings)
+    services = Services(settings, on_progress)
     if settings.is_public and not services.keys.list():
         services.close()
         raise InputError(
@@ -45,9 +58,12 @@ def create_app(settings: Settings) -> ASGIApp:
             "with `zenso keys create NAME --scope write`, or serve on 127.0.0.1"
         )
 
+    tools = _agent_tools(services)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with tools.running() if tools is not None else nullcontext():
+            yield
         await run_in_threadpool(services.close)
 
     app = FastAPI(
@@ -61,6 +77,8 @@ def create_app(settings: Settings) -> ASGIApp:
     app.state.services = services
     for router in _ROUTERS:
         app.include_router(router)
+    if tools is not None:
+        app.router.routes.extend(tools.routes)
     app.add_exception_handler(ZensoError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
@@ -77,6 +95,15 @@ def create_app(settings: Settings) -> ASGIApp:
         )
     app.add_middleware(Observe, services=services)
     return app
+
+
+def _agent_tools(services: Services) -> "AgentTools | None":
+    """Return the tools of /mcp, where the extra that they need is installed."""
+    try:
+        from zenso.server.mcp import AgentTools  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    return AgentTools(services)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -92,10 +92,13 @@ _DIALECTS = (
     ("/v1/rerank", Dialect.JINA),
     ("/rerank", Dialect.JINA),
     ("/embed", Dialect.TEI),
+    ("/similarity", Dialect.TEI),
     ("/info", Dialect.TEI),
 )
 
 
 def dialect_of(path: str) -> Dialect:
     """Return the dialect of a path."""
+    if path == "/":
+        return Dialect.TEI
     return next((dialect for start, dialect in _DIALECTS if path.startswith(start)), Dialect.ZENSO)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import uvicorn
 
 from zenso.errors import InputError, StorageError
+from zenso.models import OnProgress, silent
 from zenso.server.app import create_app
 from zenso.server.observe import configure_logging
 from zenso.server.settings import Settings
@@ -26,7 +27,9 @@ class _Server(uvicorn.Server):
             self._on_ready(self._address)
 
 
-def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+def serve(
+    settings: Settings, on_ready: Callable[[str], None] = lambda _: None, on_progress: OnProgress = silent
+) -> None:
     """Serve until SIGINT or SIGTERM; requests that run then are finished.
 
     Parameters
@@ -34,6 +37,8 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) 
     settings : Settings
     on_ready : callable
         Called with the server's address once it listens; with port 0 the system has chosen one.
+    on_progress : callable
+        Told of the fetches of models.
 
     Raises
     ------
@@ -41,10 +46,12 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) 
         The address cannot be used, or needs keys.
     StorageError
         A memory or the certificate cannot be used.
+    ModelError, IntegrityError
+        A model cannot be used.
     """
     sock = _listen(settings)
     try:
-        app = create_app(settings)
+        app = create_app(settings, on_progress)
         tls = settings.tls
         if tls is not None:
             _check_certificate(str(tls.certificate), str(tls.private_key))

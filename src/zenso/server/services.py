@@ -21,6 +21,7 @@ from zenso.errors import InputError
 from zenso.memory import Memory
 from zenso.rerank import ZenReranker
 from zenso.server.batching import SharedEncoder, ticket
+from zenso.server.chat import Chats
 from zenso.server.errors import OverloadedError, RequestError
 from zenso.server.keys import KeyFile
 from zenso.server.metrics import Metrics
@@ -37,19 +38,23 @@ class Services:
     Parameters
     ----------
     settings : Settings
+    on_progress : callable
+        Told of the fetches of models.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_progress: models.OnProgress = models.silent) -> None:
         self.settings = settings
         self.started = time.time()
         self.version = zenso.__version__
         self.keys = KeyFile(settings.keys)
         self.metrics = Metrics(self)
+        self.chats = Chats(self, on_progress)
         self._lock = threading.RLock()
         self._encoders: dict[str, ZenEncoder] = {}
         self._memories: dict[str, Memory] = {}
         self._threads: anyio.CapacityLimiter | None = None
         self._waiting = 0
+        self.encoder(on_progress=on_progress)
         for name, path in settings.memories.items():
             self._memories[name] = self._open(path)
 
@@ -184,8 +189,8 @@ class Services:
     def model_names(self) -> list[str]:
         """The models that are run: that of the settings first, then those of memories, then the language model."""
         names = [models.lookup(self.settings.model).name, *self.shared_encoders]
-        if self.settings.generation is not None:
-            names.append(self.settings.generation.model)
+        if self.chats.model is not None:
+            names.append(self.chats.model)
         return list(dict.fromkeys(names))
 
     @property
@@ -195,6 +200,7 @@ class Services:
 
     def close(self) -> None:
         """Finish what is queued and close the memories."""
+        self.chats.close()
         for shared in self.shared_encoders.values():
             shared.close()
         for memory in self.memories.values():

@@ -45,7 +45,8 @@ class Generation(_Section):
 
     model: str = Field(description="a name of the catalogue, or a GGUF file")
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the file")
-    context: int = Field(default=4096, ge=256, description="tokens")
+    context: int | None = Field(default=None, ge=256, description="tokens; 4,096, or what the model was trained for")
+    queued: int = Field(default=16, ge=0, description="answers that wait while one is written")
 
 
 class Logging(_Section):
