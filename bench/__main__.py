@@ -22,6 +22,8 @@ BENCHES = {
     "quality": "bench.quality",
     "rerank": "bench.rerank",
     "search": "bench.search",
+    "server": "bench.server",
+    "soak": "bench.soak",
 }
 
 

@@ -53,12 +53,13 @@ MEMORY_NAME = "of the memory; the first one without it"
 MemoryName = Annotated[str | None, Query(description=MEMORY_NAME)]
 
 
-def _services(request: Request) -> Services:
+# Coroutines, because FastAPI would call plain functions in a thread, for each request again.
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 
