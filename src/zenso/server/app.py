@@ -9,25 +9,30 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 import zenso
 from zenso.errors import InputError, ZensoError
+from zenso.server import pages
 from zenso.server.access import Access
 from zenso.server.api import embeddings, health
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
 from zenso.server.observe import Observe
+from zenso.server.pages.rendering import error_page, wants_page
 from zenso.server.responses import error_response
 from zenso.server.services import Services
 from zenso.server.settings import Settings
 
-_ROUTERS = (embeddings.router, health.router)
+_ROUTERS = (
+    embeddings.router,
+    health.router,
+    pages.router,
+)
 _LONGEST_VALUE = 100  # characters of a wrong value that an error repeats
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings) -> FastAPI:
     """Make the application of a server; its memories are open from here on.
 
     Raises
@@ -83,6 +88,8 @@ async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ZensoError)
     refusal = as_request_error(error)
     request.app.state.services.metrics.refuse(refusal.code)
+    if wants_page(request):
+        return error_page(request, refusal)
     return error_response(refusal, request.url.path, getattr(request.state, "dialect", None))
 
 

@@ -13,10 +13,13 @@ from zenso.server.settings import Settings
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens."""
+    """Says when it listens, and when it is about to end."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None], address: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[str], None], address: str, on_end: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._on_end = on_end
         self._on_ready = on_ready
         self._address = address
 
@@ -24,6 +27,10 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_ready(self._address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_end()
+        await super().shutdown(sockets)
 
 
 def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
@@ -61,7 +68,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) 
         configure_logging(settings.logging)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"{'https' if tls else 'http'}://{host}:{sock.getsockname()[1]}"
-        _Server(config, on_ready, address).run(sockets=[sock])
+        _Server(config, on_ready, address, app.state.services.ending.set).run(sockets=[sock])
     finally:
         sock.close()
 

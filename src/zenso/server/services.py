@@ -45,6 +45,7 @@ class Services:
         self.version = zenso.__version__
         self.keys = KeyFile(settings.keys)
         self.metrics = Metrics(self)
+        self.ending = threading.Event()  # set when the server is told to end; streams without an end then end
         self._lock = threading.RLock()
         self._encoders: dict[str, ZenEncoder] = {}
         self._memories: dict[str, Memory] = {}
