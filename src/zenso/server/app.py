@@ -12,11 +12,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 import zenso
 from zenso.errors import InputError, ZensoError
 from zenso.models import OnProgress, silent
+from zenso.server import pages
 from zenso.server.access import Access
 from zenso.server.api import chat, documents, embeddings, health, memories, rerank, rpc, search, tei, verify
 from zenso.server.batching import CancelledError
@@ -24,6 +24,7 @@ from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
 from zenso.server.keys import KeyFile
 from zenso.server.observe import Observe
+from zenso.server.pages.rendering import error_page, wants_page
 from zenso.server.responses import error_response
 from zenso.server.services import Services
 from zenso.server.settings import Settings
@@ -42,12 +43,13 @@ _ROUTERS = (
     verify.router,
     rpc.router,
     health.router,
+    pages.router,
 )
 _VALUES = Repr()  # a wrong value may be as large as a body
 _VALUES.maxstring = _VALUES.maxlong = _VALUES.maxother = 100
 
 
-def create_app(settings: Settings, on_progress: OnProgress = silent) -> ASGIApp:
+def create_app(settings: Settings, on_progress: OnProgress = silent) -> FastAPI:
     """Make the application of a server; its memories are open, and its models are loaded, from here on.
 
     Raises
@@ -133,6 +135,8 @@ async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ZensoError)
     refusal = as_request_error(error)
     request.app.state.services.metrics.refuse(refusal.code)
+    if wants_page(request):
+        return error_page(request, refusal)
     return error_response(refusal, request.url.path, getattr(request.state, "dialect", None))
 
 

@@ -24,10 +24,13 @@ _OTHER_FILES = 200  # besides connections: memories, models, libraries
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and ends as other programs do: SIGTERM is no failure."""
+    """Says when it listens and when it is about to end, and ends as other programs do: SIGTERM is no failure."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None], address: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[str], None], address: str, on_end: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._on_end = on_end
         self._on_ready = on_ready
         self._address = address
 
@@ -50,6 +53,10 @@ class _Server(uvicorn.Server):
             os._exit(_INTERRUPTED)
         if signal.SIGINT in self._captured_signals:
             raise KeyboardInterrupt
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_end()
+        await super().shutdown(sockets)
 
 
 def serve(
@@ -97,7 +104,7 @@ def serve(
         configure_logging(settings.logging)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"{'https' if tls else 'http'}://{host}:{sock.getsockname()[1]}"
-        _Server(config, on_ready, address).run(sockets=[sock])
+        _Server(config, on_ready, address, app.state.services.ending.set).run(sockets=[sock])
     finally:
         sock.close()
 

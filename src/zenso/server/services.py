@@ -52,6 +52,7 @@ class Services:
         self.metrics = Metrics(self)
         self.tracer = Tracer(settings.tracing)
         self.chats = Chats(self, on_progress)
+        self.ending = threading.Event()  # set when the server is told to end; streams without an end then end
         self._lock = threading.Lock()
         self._loading = threading.RLock()  # held for long, and never by who answers requests
         self._encoders: dict[str, ZenEncoder] = {}
