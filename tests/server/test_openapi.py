@@ -15,7 +15,7 @@ from tests.cli.process import child_environment
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 # Of each operation; more of them, by ZENSO_SCHEMATHESIS_EXAMPLES, are others each time.
-EXAMPLES = 350
+EXAMPLES = 220
 LEAST_REQUESTS = 5000
 
 
