@@ -19,7 +19,8 @@ _POLICY = (
 )
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    # Addresses hold queries. With no-referrer the forms of our own pages would come from the origin "null".
+    (b"referrer-policy", b"same-origin"),
     (b"content-security-policy", _POLICY.encode()),
 )
 
