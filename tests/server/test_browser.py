@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 import zenso
@@ -60,33 +61,34 @@ def settle(browser, name):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_are_accessible_and_fit_a_phone_in_light_and_dark(browser, screenshots, name):
+    browser.open(PAGES[name])
+    settle(browser, name)
     for scheme in ("light", "dark"):
         browser.prefer(scheme)
         browser.resize(DESKTOP)
-        browser.open(PAGES[name])
-        settle(browser, name)
         assert browser.violations() == []
         browser.shoot(screenshots / f"{name}-{scheme}.png")
         browser.resize(PHONE)
         assert browser.overflow() <= 0
-        assert browser.violations() == []
         browser.shoot(screenshots / f"{name}-{scheme}-phone.png")
+    assert browser.violations() == []
 
 
 def test_a_search_by_keys_finds_a_document_and_opens_it(browser, texts):
     browser.open("/documents")
     browser.press("g", "s")
     browser.wait(lambda: browser.find_all("#q"))
-    browser.press("/")
     with browser.another_page():
         browser.press("whales and captains\n")
     assert "q=whales" in browser.driver.current_url
     assert browser.text(".result h2") == "whale"
     assert "whale" in [mark.text for mark in browser.find_all("mark.strong")]
-    browser.run("document.activeElement.blur()")
+    browser.press("/")
+    assert browser.run("return document.activeElement.id") == "q"
+    browser.press(Keys.ESCAPE)
     browser.press("?")
     assert browser.find("#help").is_displayed()
-    browser.press("\ue00c")  # Escape
+    browser.press(Keys.ESCAPE)
     browser.press("j")
     with browser.another_page():
         browser.press("\n")
@@ -163,7 +165,7 @@ def test_the_map_is_dragged_and_zoomed(browser):
         seen.append(browser.wait(lambda: (now := browser.run(picture)) != seen[-1] and now))
     assert seen[-1] == seen[0]
     browser.run("document.querySelector('canvas').focus()")
-    browser.press("\ue014")  # right
+    browser.press(Keys.ARROW_RIGHT)
     browser.wait(lambda: browser.run(picture) != seen[0])
 
 
