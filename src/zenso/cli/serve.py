@@ -1,11 +1,13 @@
 """`zenso serve`: the HTTP server."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from zenso.cli.memories import named_memories
 from zenso.cli.options import Threads
 from zenso.cli.output import handle_errors, note, print_json, printable
 from zenso.cli.progress import FetchReporter
@@ -38,6 +40,10 @@ def serve(  # noqa: PLR0913 - options of a command
     port: Annotated[int | None, typer.Option(help="0 takes any that is free.", show_default="7680")] = None,
     model: Annotated[str | None, typer.Option(help="Embedding model.", show_default="all-MiniLM-L6-v2")] = None,
     keys: Annotated[Path | None, typer.Option(help="File of API keys.", show_default="in the user's settings")] = None,
+    chat: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Language model: a name of the catalogue, or a GGUF file with FILE.sha256."),
+    ] = None,
     tls_certificate: Annotated[
         Path | None, typer.Option(metavar="FILE", help="PEM file of the certificate and those that signed it.")
     ] = None,
@@ -58,7 +64,7 @@ def serve(  # noqa: PLR0913 - options of a command
         config = Path("zenso.toml")
     if as_json and not check:
         raise typer.BadParameter("--json goes with --check; the format of the log is a setting")
-    given = _named(memories) if memories else None
+    given = named_memories(memories) if memories else None
     settings = server.load_settings(
         config,
         memories=given,
@@ -68,6 +74,7 @@ def serve(  # noqa: PLR0913 - options of a command
         keys=keys.absolute() if keys else None,
         tls=_tls(tls_certificate, tls_key),
         threads=threads,
+        generation={"model": str(Path(chat).absolute()) if Path(chat).exists() else chat} if chat else None,
     )
     if not settings.memories:
         settings = settings.model_copy(update={"memories": {"memory": Path("memory.zenso")}})
@@ -79,16 +86,14 @@ def serve(  # noqa: PLR0913 - options of a command
         else:
             _print_settings(shown)
         return
-    with FetchReporter() as reporter:
-        # Fetched here, with a bar, so that the first request does not wait for it.
-        _load(settings.model, settings.threads, reporter)
-    server.serve(settings, on_ready=lambda address: note(f"serving {', '.join(settings.memories)} on {address}"))
+    with ExitStack() as bars:
+        reporter = bars.enter_context(FetchReporter())
 
+        def ready(address: str) -> None:
+            bars.close()  # from now on the screen belongs to the log
+            note(f"serving {', '.join(settings.memories)} on {address}")
 
-def _load(model: str, threads: int | None, reporter: FetchReporter) -> None:
-    from zenso.zen import load_encoder  # noqa: PLC0415
-
-    load_encoder(model, threads=threads, on_progress=reporter)
+        server.serve(settings, ready, reporter)
 
 
 def _tls(certificate: Path | None, key: Path | None) -> dict[str, Path] | None:
@@ -105,16 +110,3 @@ def _print_settings(values: dict[str, Any], prefix: str = "") -> None:
             _print_settings(value, f"{prefix}{name}.")
         else:
             typer.echo(printable(f"{prefix}{name} = {json.dumps(value, ensure_ascii=False)}"))
-
-
-def _named(given: list[str]) -> dict[str, Path]:
-    """Name memories after their folders, where no name is given."""
-    named: dict[str, Path] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals:
-            name, path = Path(text).absolute().name.removesuffix(".zenso"), text
-        if name in named:
-            raise InputError(f"two memories are called {name!r}; give one another name: NAME={path}")
-        named[name] = Path(path).absolute()  # not beside the configuration
-    return named

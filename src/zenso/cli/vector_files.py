@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zenso.atomic_file import replacing
 from zenso.canonical import normalise, quantise
 from zenso.errors import InputError, StorageError
 
@@ -64,13 +65,10 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     StorageError
         The file cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.part")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as file:
             np.save(file, array.astype(array.dtype.newbyteorder("<")), allow_pickle=False)
-        temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StorageError(
             f"{path} cannot be written ({error.strerror}); free space, or choose another place"
         ) from error

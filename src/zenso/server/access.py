@@ -58,7 +58,7 @@ def needed_scope(method: str, path: str) -> keys.Scope:
     """Return the scope that a request needs; what is not known to be harmless needs more."""
     if method in _SAFE:
         return keys.Scope.READ
-    if method == "POST" and (_is_below(path, _READING) or _READING_MEMORY.fullmatch(path)):
+    if method == "POST" and (path == "/" or _is_below(path, _READING) or _READING_MEMORY.fullmatch(path)):
         return keys.Scope.READ
     if method == "DELETE" and path == "/mcp":  # the end of a session
         return keys.Scope.READ

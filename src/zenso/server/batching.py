@@ -39,6 +39,7 @@ class Ticket:
         self._lock = threading.Lock()
         self._jobs: list[_Job] = []
         self.cancelled = False
+        self.tokens = 0  # that the model was given for it
 
     def cancel(self) -> None:
         """Drop what waits, and refuse what comes."""
@@ -52,6 +53,7 @@ class Ticket:
         """Take note of a job; it is cancelled at once if the client has left."""
         with self._lock:
             if not self.cancelled:
+                self.tokens += job.tokens
                 self._jobs = [one for one in self._jobs if not one.future.done()]
                 self._jobs.append(job)
                 return
@@ -70,6 +72,12 @@ def ticket() -> Iterator[Ticket]:
         yield mine
     finally:
         _ticket.reset(token)
+
+
+def tokens_read() -> int:
+    """Return how many tokens the model was given for the request that this is part of."""
+    mine = _ticket.get()
+    return 0 if mine is None else mine.tokens
 
 
 @dataclass(eq=False)
@@ -332,4 +340,13 @@ def _finish(job: _Job, result: Encoded | BaseException) -> None:
         job.future.set_result(result)
 
 
-__all__ = ["BATCH_SIZES", "BATCH_TOKENS", "CancelledError", "Load", "SharedEncoder", "Ticket", "ticket"]
+__all__ = [
+    "BATCH_SIZES",
+    "BATCH_TOKENS",
+    "CancelledError",
+    "Load",
+    "SharedEncoder",
+    "Ticket",
+    "ticket",
+    "tokens_read",
+]

@@ -12,7 +12,7 @@ from zenso.server.responses import error_response
 from zenso.server.services import Services
 
 _IMPORTS = "/import"  # how the paths end whose body is read as it comes
-_STREAMED = ("/v1/chat/", "/mcp", "/events")  # answers that may take longer than the limit
+_STREAMED = ("/v1/chat/", "/mcp", "/events", "/v1/documents/export", "/verify/model/")  # may take longer than the limit
 
 
 class Intake:

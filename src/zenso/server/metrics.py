@@ -67,6 +67,8 @@ class Metrics:
         self._running.dec()
         self._requests.labels(route, method, status).inc()
         self._seconds.labels(route).observe(seconds)
+        if route.endswith("/events"):
+            return  # open for as long as somebody looks
         with self._lock:
             self._recent.setdefault(route, deque(maxlen=_RECENT)).append(seconds)
 

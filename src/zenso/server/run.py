@@ -13,6 +13,7 @@ import uvicorn
 
 from zenso import models
 from zenso.errors import InputError, StorageError
+from zenso.models import OnProgress, silent
 from zenso.server.app import check_keys, create_app
 from zenso.server.connection import connection_class
 from zenso.server.observe import configure_logging
@@ -23,10 +24,13 @@ _OTHER_FILES = 200  # besides connections: memories, models, libraries
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and ends as other programs do: SIGTERM is no failure."""
+    """Says when it listens and when it is about to end, and ends as other programs do: SIGTERM is no failure."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None], address: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[str], None], address: str, on_end: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._on_end = on_end
         self._on_ready = on_ready
         self._address = address
 
@@ -50,8 +54,14 @@ class _Server(uvicorn.Server):
         if signal.SIGINT in self._captured_signals:
             raise KeyboardInterrupt
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_end()
+        await super().shutdown(sockets)
 
-def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+
+def serve(
+    settings: Settings, on_ready: Callable[[str], None] = lambda _: None, on_progress: OnProgress = silent
+) -> None:
     """Serve until SIGINT or SIGTERM; requests that run then are finished, unless SIGINT comes once more.
 
     Parameters
@@ -59,6 +69,8 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) 
     settings : Settings
     on_ready : callable
         Called with the server's address once it listens; with port 0 the system has chosen one.
+    on_progress : callable
+        Told of the fetches of models.
 
     Raises
     ------
@@ -66,6 +78,8 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) 
         The address cannot be used, or needs keys.
     StorageError
         A memory or the certificate cannot be used.
+    ModelError, IntegrityError
+        A model cannot be used.
     KeyboardInterrupt
         It was SIGINT, and everything is closed.
     """
@@ -74,7 +88,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) 
     tls = settings.tls
     try:
         _allow_files(settings.limits.connections)
-        app = create_app(settings)
+        app = create_app(settings, on_progress)
         config = uvicorn.Config(
             app,
             http=connection_class(settings.limits),
@@ -90,7 +104,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) 
         configure_logging(settings.logging)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"{'https' if tls else 'http'}://{host}:{sock.getsockname()[1]}"
-        _Server(config, on_ready, address).run(sockets=[sock])
+        _Server(config, on_ready, address, app.state.services.ending.set).run(sockets=[sock])
     finally:
         sock.close()
 

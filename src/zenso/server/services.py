@@ -18,10 +18,10 @@ import zenso
 from zenso import models
 from zenso.bitdelta import SLOT_WIDTH
 from zenso.canonical import Role, Want
-from zenso.errors import InputError
 from zenso.memory import Memory
 from zenso.rerank import ZenReranker
 from zenso.server.batching import SharedEncoder, ticket
+from zenso.server.chat import Chats
 from zenso.server.errors import OverloadedError, RequestError
 from zenso.server.keys import KeyFile
 from zenso.server.metrics import Metrics
@@ -31,6 +31,7 @@ from zenso.zen import DenseEmbeddings, ZenEncoder, load_encoder
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_ENDING = ".zenso"  # of the folders that the server makes
 
 
 class Services:
@@ -39,23 +40,31 @@ class Services:
     Parameters
     ----------
     settings : Settings
+    on_progress : callable
+        Told of the fetches of models.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_progress: models.OnProgress = models.silent) -> None:
         self.settings = settings
         self.started = time.time()
         self.version = zenso.__version__
         self.keys = KeyFile(settings.keys)
         self.metrics = Metrics(self)
         self.tracer = Tracer(settings.tracing)
+        self.chats = Chats(self, on_progress)
+        self.ending = threading.Event()  # set when the server is told to end; streams without an end then end
         self._lock = threading.Lock()
         self._loading = threading.RLock()  # held for long, and never by who answers requests
         self._encoders: dict[str, ZenEncoder] = {}
         self._memories: dict[str, Memory] = {}
         self._threads = ThreadPoolExecutor(settings.limits.worker_threads, "zenso-work")
         self._waiting = 0
+        self.encoder(on_progress=on_progress)
         for name, path in settings.memories.items():
             self._memories[name] = self._open(path)
+        for path in sorted(settings.data.glob(f"*{_ENDING}")) if settings.data is not None else ():
+            if path.is_dir() and path.stem not in self._memories:
+                self._memories[path.stem] = self._open(path)
 
     # --- models ---------------------------------------------------------------------------------------------------
 
@@ -115,20 +124,29 @@ class Services:
         wanted = "no memory is served" if name is None else f"there is no memory {name!r}"
         raise RequestError(404, f"{wanted}; there are: {known}", "memory_not_found", "memory")
 
-    def add_memory(self, name: str, path: Path) -> Memory:
-        """Open one more memory, made when missing.
+    def add_memory(self, name: str) -> Memory:
+        """Make one more memory, in a folder of its name below ``data``; it is served again after a restart.
+
+        Parameters
+        ----------
+        name : str
+            As the settings allow: it can be no path.
 
         Raises
         ------
-        InputError
-            The name is in use.
+        RequestError
+            409: the name is in use, or the server has no folder for memories.
         StorageError
             The folder cannot be used.
         """
+        data = self.settings.data
+        if data is None:
+            raise RequestError(409, "this server makes no memories; set `data` in zenso.toml to a folder", "no_data")
         with self._loading:
-            if name in self.memories:
-                raise InputError(f"there is a memory {name!r} already; choose another name")
-            memory = self._open(path)
+            # Not every file system tells upper from lower case.
+            if name.casefold() in map(str.casefold, self.memories):
+                raise RequestError(409, f"there is a memory {name!r} already; choose another name", "exists", "name")
+            memory = self._open(data / f"{name}{_ENDING}")
             with self._lock:
                 self._memories[name] = memory
             return memory
@@ -203,8 +221,8 @@ class Services:
     def model_names(self) -> list[str]:
         """The models that are run: that of the settings first, then those of memories, then the language model."""
         names = [models.lookup(self.settings.model).name, *self.shared_encoders]
-        if self.settings.generation is not None:
-            names.append(self.settings.generation.model)
+        if self.chats.model is not None:
+            names.append(self.chats.model)
         return list(dict.fromkeys(names))
 
     @property
@@ -214,6 +232,7 @@ class Services:
 
     def close(self) -> None:
         """Finish what is queued and close the memories."""
+        self.chats.close()
         self._threads.shutdown()
         for shared in self.shared_encoders.values():
             shared.close()

@@ -57,7 +57,8 @@ class Generation(_Section):
 
     model: str = Field(description="a name of the catalogue, or a GGUF file")
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the file")
-    context: int = Field(default=4096, ge=256, description="tokens")
+    context: int | None = Field(default=None, ge=256, description="tokens; 4,096, or what the model was trained for")
+    queued: int = Field(default=16, ge=0, description="answers that wait while one is written")
 
 
 class Logging(_Section):
@@ -82,6 +83,7 @@ class Settings(_Section):
     model: str = Field(default="all-MiniLM-L6-v2", description="that `/v1/embeddings` and `/rerank` run")
     threads: int | None = Field(default=None, ge=1, description="processors for the model; all by default")
     memories: dict[Name, Path] = Field(default_factory=dict, description="name to folder; the first is the default")
+    data: Path | None = Field(default=None, description="folder below which `POST /v1/memories` makes memories")
     keys: Path = Field(default=DEFAULT_KEYS, description="file that `zenso keys` writes")
     cors_origins: list[str] = Field(default_factory=list, description="of pages that may call; none by default")
     hosts: list[str] = Field(default_factory=list, description="names by which the server is reached besides its own")
@@ -185,6 +187,8 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         "memories": {name: folder / path.expanduser() for name, path in settings.memories.items()},
         "keys": folder / settings.keys.expanduser(),
     }
+    if settings.data is not None:
+        changes["data"] = folder / settings.data.expanduser()
     if settings.tls is not None:
         changes["tls"] = Tls(
             certificate=folder / settings.tls.certificate.expanduser(),
