@@ -175,7 +175,7 @@ def test_a_trace_shows_a_request_and_its_batches(observed, collector):
 async def test_a_bug_is_told_in_the_callers_dialect_and_located_in_the_log(tmp_path, capsys):
     app = create_app(load_settings(keys=tmp_path / "keys.json"))
 
-    @app.post("/v1/score")
+    @app.post("/v1/embeddings/broken")
     async def broken():
         raise KeyError(SECRET)
 
@@ -186,7 +186,7 @@ async def test_a_bug_is_told_in_the_callers_dialect_and_located_in_the_log(tmp_p
     configure_logging(Logging())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        openai, own = await client.post("/v1/score"), await client.get("/v1/broken")
+        openai, own = await client.post("/v1/embeddings/broken"), await client.get("/v1/broken")
     app.state.services.close()
     assert openai.status_code == own.status_code == 500
     assert openai.json()["error"]["type"] == "server_error"
