@@ -1,14 +1,15 @@
-"""One model for many requests: their texts are run together, by tokens, in turn.
+"""One model for many requests: their texts are run together, by tokens, the small requests first.
 
-Every request that waits gives the next batch a fair part of its tokens, so that one of two thousand texts does not hold
-up one of a single text. Whoever has gone away is passed over. Workers take the next batch when they are done with the
-last: nothing waits for a batch to fill.
+A request of n tokens that comes when m tokens have been run has the place m + 16 n in the queue. So one of a single
+text does not wait for those of many, equal ones are served as they came, and none waits for ever: whoever comes after
+16 n more tokens stands behind it. Whoever has gone away is passed over. Workers take the next batch when they are done
+with the last: nothing waits for a batch to fill.
 """
 
 import contextvars
 import threading
 import time
-from collections import deque
+from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 from zenso.canonical import CanonicalEncoder, Encoded, SlotRule, Want
 from zenso.server.errors import OverloadedError
 
-BATCH_TOKENS = 512
-_SHARE = 128  # tokens that a request gives to a batch before the others have their turn
+BATCH_TOKENS = 256  # a token costs no less in larger batches, and whoever comes waits for one to end
+_PATIENCE = 16  # tokens that may be run for others first, for each token of a request
 _RATE_MEMORY = 0.9  # of the running mean of tokens a second
 
 
@@ -83,9 +84,11 @@ class _Job:
     tokens: int
     future: "Future[Encoded]" = field(default_factory=Future)
     on_progress: Callable[[int], None] | None = None
+    place: int = 0
     taken: int = 0
     done: int = 0
-    parts: dict[int, Encoded] = field(default_factory=dict)
+    over: bool = False
+    parts: dict[int, Encoded] = field(default_factory=dict)  # by the first of their texts
 
     @property
     def key(self) -> tuple[Want, int]:
@@ -119,7 +122,7 @@ class SharedEncoder(CanonicalEncoder):
         # Each batch is one call of the kernel, run by the worker itself.
         super().__init__(encoder.artifact, threads=1)
         self._limit = queued_tokens
-        self._waiting: deque[_Job] = deque()
+        self._waiting: list[_Job] = []  # by their place
         self._tokens_waiting = 0
         self._change = threading.Condition()
         self._closed = False
@@ -164,7 +167,8 @@ class SharedEncoder(CanonicalEncoder):
             if self._tokens_waiting and self._tokens_waiting + job.tokens > self._limit:
                 seconds = self._tokens_waiting / (self._rate * len(self._workers))
                 raise OverloadedError(f"{self._tokens_waiting:,} tokens wait for the model already", seconds)
-            self._waiting.append(job)
+            job.place = self._tokens + _PATIENCE * job.tokens
+            insort(self._waiting, job, key=_place)
             self._tokens_waiting += job.tokens
             self._change.notify()
         if (mine := _ticket.get()) is not None:
@@ -210,97 +214,97 @@ class SharedEncoder(CanonicalEncoder):
             if batch:
                 self._run_batch(batch)
 
-    def _next_batch(self) -> list[tuple[_Job, int]]:
-        """Take texts of the jobs that wait, in turn; a job that has some left goes to the end of the queue."""
-        batch: list[tuple[_Job, int]] = []
-        passed: list[_Job] = []
+    def _next_batch(self) -> list[tuple[_Job, slice]]:
+        """Take texts of the jobs that wait, those of the first as far as there is room, then those of the next."""
+        batch: list[tuple[_Job, slice]] = []
+        left: list[_Job] = []
         room = BATCH_TOKENS
-        while self._waiting:
-            job = self._waiting.popleft()
-            if job.future.cancelled():
+        for job in self._waiting:
+            if job.future.done():  # its client has left, or a part of it has failed
                 self._tokens_waiting -= sum(len(row) for row in job.ids[job.taken :])
                 continue
-            if batch and job.key != batch[0][0].key:
-                passed.append(job)
-                continue
-            share = 0
-            while job.taken < len(job.ids) and share < _SHARE:
-                size = len(job.ids[job.taken])
-                if batch and size > room:
-                    break
-                batch.append((job, job.taken))
-                job.taken += 1
-                share += size
-                room -= size
-                self._tokens_waiting -= size
-            if job.taken < len(job.ids):
-                (passed if share == 0 else self._waiting).append(job)
-            if room <= 0 or share == 0:
-                break
-        self._waiting.extendleft(reversed(passed))
-        if self._waiting:
+            if room > 0 and (not batch or job.key == batch[0][0].key):
+                first = job.taken
+                while job.taken < len(job.ids):
+                    size = len(job.ids[job.taken])
+                    if size > room and (batch or job.taken > first):
+                        break
+                    job.taken += 1
+                    room -= size
+                    self._tokens_waiting -= size
+                    self._tokens += size
+                if job.taken > first:
+                    batch.append((job, slice(first, job.taken)))
+                if job.taken == len(job.ids):
+                    continue
+                room = 0  # the next job does not go before the rest of this one
+            left.append(job)
+        self._waiting = left
+        if left:
             self._change.notify()
         return batch
 
-    def _run_batch(self, batch: list[tuple[_Job, int]]) -> None:
+    def _run_batch(self, batch: list[tuple[_Job, slice]]) -> None:
         job = batch[0][0]
         began = time.monotonic()
-        ids = [one.ids[index] for one, index in batch]
+        ids = [row for one, texts in batch for row in one.ids[texts]]
         try:
             encoded = super().encode_ids(ids, job.want, job.slots)
         except Exception as error:  # noqa: BLE001 - it belongs to those who asked, and the worker goes on
-            for one in {id(each): each for each, _ in batch}.values():
-                _finish(one, error)
+            for one, _ in batch:
+                self._finish(one, error)
             return
-        tokens = sum(len(row) for row in ids)
-        rate = tokens / max(time.monotonic() - began, 1e-6)
+        rate = sum(map(len, ids)) / max(time.monotonic() - began, 1e-6)
         finished = []
+        place = 0
         with self._change:
             self._rate = _RATE_MEMORY * self._rate + (1 - _RATE_MEMORY) * rate
             self._batches += 1
-            self._tokens += tokens
-            for place, (one, index) in enumerate(batch):
-                one.parts[index] = _row(encoded, place)
-                one.done += 1
+            for one, texts in batch:
+                count = texts.stop - texts.start
+                one.parts[texts.start] = _rows(encoded, slice(place, place + count))
+                one.done += count
+                place += count
                 if one.done == len(one.ids):
                     finished.append(one)
-        for one, count in _counts(batch).items():
-            if one.on_progress is not None and not one.future.cancelled():
-                one.on_progress(count)
+        for one, texts in batch:
+            if one.on_progress is not None and not one.future.done():
+                one.on_progress(texts.stop - texts.start)
         for one in finished:
-            _finish(one, _joined(one))
+            self._finish(one, _joined(one))
+
+    def _finish(self, job: _Job, result: Encoded | BaseException) -> None:
+        """Hand over a result, the first one of a job, unless the client has gone."""
+        with self._change:
+            if job.over:
+                return
+            job.over = True
+        if not job.future.set_running_or_notify_cancel():
+            return
+        if isinstance(result, BaseException):
+            job.future.set_exception(result)
+        else:
+            job.future.set_result(result)
 
 
-def _counts(batch: list[tuple[_Job, int]]) -> dict[_Job, int]:
-    counts: dict[_Job, int] = {}
-    for job, _ in batch:
-        counts[job] = counts.get(job, 0) + 1
-    return counts
+def _place(job: _Job) -> int:
+    return job.place
 
 
-def _row(encoded: Encoded, place: int) -> Encoded:
-    one = slice(place, place + 1)
-    return Encoded(encoded.ids[one], encoded.pooled[one], encoded.slots[one], encoded.tokens[one])
+def _rows(encoded: Encoded, texts: slice) -> Encoded:
+    return Encoded(encoded.ids[texts], encoded.pooled[texts], encoded.slots[texts], encoded.tokens[texts])
 
 
 def _joined(job: _Job) -> Encoded:
-    parts = [job.parts[index] for index in range(len(job.ids))]
+    parts = [job.parts[first] for first in sorted(job.parts)]
+    if len(parts) == 1:
+        return parts[0]
     return Encoded(
         ids=list(job.ids),
         pooled=np.concatenate([part.pooled for part in parts]),
         slots=np.concatenate([part.slots for part in parts]),
         tokens=[row for part in parts for row in part.tokens],
     )
-
-
-def _finish(job: _Job, result: Encoded | BaseException) -> None:
-    """Hand over a result, unless the client has gone."""
-    if not job.future.set_running_or_notify_cancel():
-        return
-    if isinstance(result, BaseException):
-        job.future.set_exception(result)
-    else:
-        job.future.set_result(result)
 
 
 __all__ = ["BATCH_TOKENS", "CancelledError", "Load", "SharedEncoder", "Ticket", "ticket", "tokens_read"]
