@@ -6,22 +6,28 @@ text does not wait for those of many, equal ones are served as they came, and no
 with the last: nothing waits for a batch to fill.
 """
 
+import bisect
 import contextvars
 import threading
 import time
-from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zenso.canonical import CanonicalEncoder, Encoded, SlotRule, Want
 from zenso.server.errors import OverloadedError
+from zenso.server.tracing import Tracer
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 BATCH_TOKENS = 256  # a token costs no less in larger batches, and whoever comes waits for one to end
+BATCH_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)  # tokens; by which batches are counted
 _PATIENCE = 16  # tokens that may be run for others first, for each token of a request
 _RATE_MEMORY = 0.9  # of the running mean of tokens a second
 
@@ -89,6 +95,7 @@ class _Job:
     done: int = 0
     over: bool = False
     parts: dict[int, Encoded] = field(default_factory=dict)  # by the first of their texts
+    trace: "SpanContext | None" = None
 
     @property
     def key(self) -> tuple[Want, int]:
@@ -102,9 +109,15 @@ class Load:
 
     queued_tokens: int
     queued_requests: int
-    batches: int
+    batches_by_size: tuple[int, ...]  # of at most so many tokens as BATCH_SIZES has, each without those before; more
     tokens: int
+    busy_seconds: float  # all workers together
     tokens_per_second: float  # while at work, all workers together
+
+    @property
+    def batches(self) -> int:
+        """How many were run."""
+        return sum(self.batches_by_size)
 
 
 class SharedEncoder(CanonicalEncoder):
@@ -116,17 +129,22 @@ class SharedEncoder(CanonicalEncoder):
         Its artifact is run, by as many workers as it has threads.
     queued_tokens : int
         A call that finds more than this waiting is refused.
+    tracer : Tracer
     """
 
-    def __init__(self, encoder: CanonicalEncoder, *, queued_tokens: int) -> None:
+    def __init__(self, encoder: CanonicalEncoder, *, queued_tokens: int, tracer: Tracer) -> None:
         # Each batch is one call of the kernel, run by the worker itself.
         super().__init__(encoder.artifact, threads=1)
         self._limit = queued_tokens
+        self._tracer = tracer
         self._waiting: list[_Job] = []  # by their place
+        self._taken = 0  # tokens
         self._tokens_waiting = 0
         self._change = threading.Condition()
         self._closed = False
-        self._batches = self._tokens = 0
+        self._batches = [0] * (len(BATCH_SIZES) + 1)
+        self._tokens = 0
+        self._busy_seconds = 0.0
         self._rate = 2000.0  # tokens a second of one worker; measured from the first batch on
         self._workers = [
             threading.Thread(target=self._work, name=f"zenso-model-{number}", daemon=True)
@@ -140,7 +158,9 @@ class SharedEncoder(CanonicalEncoder):
         """What waits and what was done."""
         with self._change:
             rate = self._rate * len(self._workers)
-            return Load(self._tokens_waiting, len(self._waiting), self._batches, self._tokens, rate)
+            return Load(
+                self._tokens_waiting, len(self._waiting), tuple(self._batches), self._tokens, self._busy_seconds, rate
+            )
 
     def submit(
         self,
@@ -167,10 +187,12 @@ class SharedEncoder(CanonicalEncoder):
             if self._tokens_waiting and self._tokens_waiting + job.tokens > self._limit:
                 seconds = self._tokens_waiting / (self._rate * len(self._workers))
                 raise OverloadedError(f"{self._tokens_waiting:,} tokens wait for the model already", seconds)
-            job.place = self._tokens + _PATIENCE * job.tokens
-            insort(self._waiting, job, key=_place)
+            job.trace = self._tracer.follow("encode", {"zenso.texts": len(ids), "zenso.tokens": job.tokens}, job.future)
+            job.place = self._taken + _PATIENCE * job.tokens
+            bisect.insort(self._waiting, job, key=lambda one: one.place)
             self._tokens_waiting += job.tokens
             self._change.notify()
+        job.future.add_done_callback(lambda future: self._drop(job) if future.cancelled() else None)
         if (mine := _ticket.get()) is not None:
             mine.hold(job)
         return job.future
@@ -200,6 +222,13 @@ class SharedEncoder(CanonicalEncoder):
             self._change.notify_all()
         for worker in self._workers:
             worker.join()
+
+    def _drop(self, job: _Job) -> None:
+        """Make room at once when a client leaves, not when its turn would have come."""
+        with self._change:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._tokens_waiting -= sum(len(row) for row in job.ids[job.taken :])
 
     # --- the workers' side ----------------------------------------------------------------------------------------
 
@@ -232,7 +261,7 @@ class SharedEncoder(CanonicalEncoder):
                     job.taken += 1
                     room -= size
                     self._tokens_waiting -= size
-                    self._tokens += size
+                    self._taken += size
                 if job.taken > first:
                     batch.append((job, slice(first, job.taken)))
                 if job.taken == len(job.ids):
@@ -248,18 +277,24 @@ class SharedEncoder(CanonicalEncoder):
         job = batch[0][0]
         began = time.monotonic()
         ids = [row for one, texts in batch for row in one.ids[texts]]
+        tokens = sum(map(len, ids))
+        traces = [one.trace for one, _ in batch if one.trace is not None]
         try:
-            encoded = super().encode_ids(ids, job.want, job.slots)
+            with self._tracer.span("model batch", {"zenso.texts": len(ids), "zenso.tokens": tokens}, traces):
+                encoded = super().encode_ids(ids, job.want, job.slots)
         except Exception as error:  # noqa: BLE001 - it belongs to those who asked, and the worker goes on
             for one, _ in batch:
                 self._finish(one, error)
             return
-        rate = sum(map(len, ids)) / max(time.monotonic() - began, 1e-6)
+        seconds = time.monotonic() - began
+        rate = tokens / max(seconds, 1e-6)
         finished = []
         place = 0
         with self._change:
             self._rate = _RATE_MEMORY * self._rate + (1 - _RATE_MEMORY) * rate
-            self._batches += 1
+            self._batches[bisect.bisect_left(BATCH_SIZES, tokens)] += 1
+            self._tokens += tokens
+            self._busy_seconds += seconds
             for one, texts in batch:
                 count = texts.stop - texts.start
                 one.parts[texts.start] = _rows(encoded, slice(place, place + count))
@@ -268,8 +303,12 @@ class SharedEncoder(CanonicalEncoder):
                 if one.done == len(one.ids):
                     finished.append(one)
         for one, texts in batch:
-            if one.on_progress is not None and not one.future.done():
+            if one.on_progress is None or one.future.done():
+                continue
+            try:
                 one.on_progress(texts.stop - texts.start)
+            except Exception as error:  # noqa: BLE001 - it is whoever's wants to know, and the worker goes on
+                self._finish(one, error)
         for one in finished:
             self._finish(one, _joined(one))
 
@@ -285,10 +324,6 @@ class SharedEncoder(CanonicalEncoder):
             job.future.set_exception(result)
         else:
             job.future.set_result(result)
-
-
-def _place(job: _Job) -> int:
-    return job.place
 
 
 def _rows(encoded: Encoded, texts: slice) -> Encoded:
@@ -307,4 +342,13 @@ def _joined(job: _Job) -> Encoded:
     )
 
 
-__all__ = ["BATCH_TOKENS", "CancelledError", "Load", "SharedEncoder", "Ticket", "ticket", "tokens_read"]
+__all__ = [
+    "BATCH_SIZES",
+    "BATCH_TOKENS",
+    "CancelledError",
+    "Load",
+    "SharedEncoder",
+    "Ticket",
+    "ticket",
+    "tokens_read",
+]

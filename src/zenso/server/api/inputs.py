@@ -18,7 +18,7 @@ MAX_INPUTS = 2048
 INPUT = "a text, texts, token ids of the model, or several lists of them"
 _INLINE_CHARACTERS = 2_000  # that are tokenized at once; more would hold up other requests
 
-Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Tokens = Annotated[list[Annotated[int, Field(ge=0, lt=2**31, strict=True)]], Field(min_length=1)]
 Input = (
     str
     | Annotated[list[str], Field(min_length=1, max_length=MAX_INPUTS)]
