@@ -2,8 +2,8 @@
 
 ``python -m bench.load`` reads one JSON object from the standard input: ``host``, ``port``, ``connections``, ``seconds``
 and ``requests``, a list of ``[path, body]``. Each connection sends the next request of the list, over and over, as soon
-as it has the whole answer to the last, until the time is over; what runs then is waited for. One JSON object goes to the
-standard output: ``milliseconds`` of each request, ``seconds`` from the first to the last, ``refused`` (answers of
+as it has the whole answer to the last, until the time is over; what runs then is waited for. One JSON object goes to
+the standard output: ``milliseconds`` of each request, ``seconds`` from the first to the last, ``refused`` (answers of
 another status than 200) and ``first_refusal``.
 
 Answers are counted and not read, and requests are written once: on two processors a client that parses JSON would
@@ -16,8 +16,10 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _END = b"\r\n\r\n"
 _LENGTH = b"content-length:"

@@ -1,7 +1,7 @@
 """Requests a second and their times, of `zenso serve` and of infinity-emb, with 1, 8 and 64 connections.
 
-Each server is a process of its own, and so is what sends the requests (``bench/load.py``). Both servers run all the time
-and take turns; the one that is not measured is idle.
+Each server is a process of its own, and so is what sends the requests (``bench/load.py``). Both servers run all the
+time and take turns; the one that is not measured is idle.
 """
 
 import argparse
@@ -9,22 +9,22 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.collection import Collection, embed
-from bench.quality import read
 from bench.report import Scalar, left_out, progress
 from bench.search import build
 from bench.server_process import ServerProcess, free_port, zenso_command
-from zenso import models
 from zenso.errors import InputError
+from zenso.evaluation.retrieval_set import RetrievalSet, read_retrieval_set
 from zenso.zen import load_encoder
 
 MODEL = "all-MiniLM-L6-v2"
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     queries = _queries(options.data, quick=options.quick)
     size = QUICK_DOCUMENTS if options.quick else DOCUMENTS
     encoder = load_encoder(MODEL)
-    collection = embed(encoder, [read(options.data / DOCUMENT_SET, quick=options.quick)], size, None)
+    collection = embed(encoder, [_read(options.data / DOCUMENT_SET, quick=options.quick)], size, None)
     passages = [text[:CHARACTERS] for text in collection.texts]
     rows = _rows(queries, passages)
     lengths = {name: [len(ids) + 2 for ids in encoder.word_tokens(texts)] for name, texts in _texts(queries, passages)}
@@ -133,9 +133,13 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
 # --- what is asked ----------------------------------------------------------------------------------------------------
 
 
+def _read(folder: Path, *, quick: bool) -> RetrievalSet:
+    return read_retrieval_set(folder, queries=20, documents=40) if quick else read_retrieval_set(folder)
+
+
 def _queries(data: Path, *, quick: bool) -> list[str]:
     """Return the queries of all sets, in turn, so that the first ones are of each."""
-    sets = [read(data / name, quick=quick).queries for name in QUERY_SETS]
+    sets = [_read(data / name, quick=quick).queries for name in QUERY_SETS]
     longest = max(map(len, sets))
     return [queries[place] for place in range(longest) for queries in sets if place < len(queries)]
 
@@ -151,27 +155,27 @@ def _rows(queries: Sequence[str], passages: Sequence[str]) -> list[_Row]:
         return [[passages[(first * size + place) % len(passages)] for place in range(size)] for first in range(count)]
 
     batches, candidates = groups(BATCH, 100), groups(RERANKED, 100)
-    embeddings = ("/v1/embeddings", "/embeddings")
+    ours, theirs = "/v1/embeddings", "/embeddings"
 
     def embedding(path: str, given: object) -> tuple[str, object]:
-        return path, {"model": PEER_NAME if path == embeddings[1] else MODEL, "input": given}
+        return path, {"model": PEER_NAME if path == theirs else MODEL, "input": given}
 
-    searches = [("/search", {"query": query, "k": HITS}) for query in queries]
+    searches: Requests = [("/search", {"query": query, "k": HITS}) for query in queries]
     asked = list(zip(queries, candidates, strict=False))
     return [
-        _Row("single", *([embedding(path, query) for query in queries] for path in embeddings)),
-        _Row("batch", *([embedding(path, batch) for batch in batches] for path in embeddings)),
+        _Row("single", [embedding(ours, query) for query in queries], [embedding(theirs, query) for query in queries]),
+        _Row("batch", [embedding(ours, batch) for batch in batches], [embedding(theirs, batch) for batch in batches]),
         _Row(
             "rerank",
             [("/v1/rerank", {"model": MODEL, "query": query, "documents": group}) for query, group in asked],
-            [embedding(embeddings[1], [query, *group]) for query, group in asked],
+            [embedding(theirs, [query, *group]) for query, group in asked],
         ),
         _Row(
             "search",
             [("/v1/search", {"query": query, "k": HITS, "hybrid": False}) for query in queries],
-            [*searches],
+            searches,
         ),
-        _Row("hybrid", [("/v1/search", {"query": query, "k": HITS}) for query in queries], [*searches]),
+        _Row("hybrid", [("/v1/search", {"query": query, "k": HITS}) for query in queries], searches),
     ]
 
 
@@ -200,7 +204,8 @@ def _infinity(place: Path, python: Path, model: Path, collection: Collection) ->
 
 def _unit(vectors: NDArray[np.int16]) -> NDArray[np.float32]:
     floats = vectors.astype(np.float32)
-    return floats / np.linalg.norm(floats, axis=1, keepdims=True)
+    floats /= np.linalg.norm(floats, axis=1, keepdims=True)
+    return floats
 
 
 def _compare(ours: ServerProcess, theirs: ServerProcess, texts: list[str]) -> float:
@@ -242,7 +247,7 @@ def _add_turn(found: _Found, server: ServerProcess, requests: Requests, connecti
     found.processor_seconds += server.processor_seconds() - before
 
 
-def _turn(server: ServerProcess, requests: Requests, connections: int, seconds: float) -> Mapping[str, list[float]]:
+def _turn(server: ServerProcess, requests: Requests, connections: int, seconds: float) -> dict[str, Any]:
     order = {
         "host": server.host,
         "port": server.port,
@@ -254,7 +259,7 @@ def _turn(server: ServerProcess, requests: Requests, connections: int, seconds: 
     done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"the load ended with status {done.returncode}: {done.stderr.strip()[-500:]}")
-    answer = json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
     if answer["refused"]:
         raise InputError(f"{answer['refused']} requests were refused, the first with: {answer['first_refusal']}")
-    return answer  # type: ignore[no-any-return]
+    return answer

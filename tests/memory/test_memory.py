@@ -28,6 +28,7 @@ def test_public_names():
         "MemoryInfo",
         "Metadata",
         "MetadataValue",
+        "Page",
         "SearchSettings",
         "Snapshot",
         "Source",

@@ -25,6 +25,7 @@ class ServerProcess:
     """`zenso serve` on a free port."""
 
     def __init__(self, place, *arguments, environment=None):
+        self.place = place
         self.process = subprocess.Popen(
             [SCRIPT, "serve", "--port", "0", *map(str, arguments)],
             cwd=place,

@@ -170,7 +170,16 @@ def test_browsers_are_told_to_be_careful(client):
 
 
 def test_a_path_in_an_id_is_only_an_id(start_server, tmp_path):
-    names = ["../../../../etc/passwd", "/etc/passwd", "..", "a/../../b", "C:\\Windows", "%2e%2e%2f", "a\x00b", "\u202e/.."]
+    names = [
+        "../../../../etc/passwd",
+        "/etc/passwd",
+        "..",
+        "a/../../b",
+        "C:\\Windows",
+        "%2e%2e%2f",
+        "a\x00b",
+        "\u202e/..",
+    ]
     (tmp_path / "inside").mkdir()
     server = start_server(tmp_path / "inside", "--keys", tmp_path / "none")
     with server.client() as client:

@@ -1,15 +1,15 @@
-"""One model for many requests: their texts are run together, by tokens, in turn.
+"""One model for many requests: their texts are run together, by tokens, the small requests first.
 
-Every request that waits gives the next batch a fair part of its tokens, so that one of two thousand texts does not hold
-up one of a single text. Whoever has gone away is passed over. Workers take the next batch when they are done with the
-last: nothing waits for a batch to fill.
+A request of n tokens that comes when m tokens have been run has the place m + 16 n in the queue. So one of a single
+text does not wait for those of many, equal ones are served as they came, and none waits for ever: whoever comes after
+16 n more tokens stands behind it. Whoever has gone away is passed over. Workers take the next batch when they are done
+with the last: nothing waits for a batch to fill.
 """
 
 import bisect
 import contextvars
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
@@ -26,9 +26,9 @@ from zenso.server.tracing import Tracer
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
-BATCH_TOKENS = 512
+BATCH_TOKENS = 256  # a token costs no less in larger batches, and whoever comes waits for one to end
 BATCH_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)  # tokens; by which batches are counted
-_SHARE = 128  # tokens that a request gives to a batch before the others have their turn
+_PATIENCE = 16  # tokens that may be run for others first, for each token of a request
 _RATE_MEMORY = 0.9  # of the running mean of tokens a second
 
 
@@ -90,9 +90,11 @@ class _Job:
     tokens: int
     future: "Future[Encoded]" = field(default_factory=Future)
     on_progress: Callable[[int], None] | None = None
+    place: int = 0
     taken: int = 0
     done: int = 0
-    parts: dict[int, Encoded] = field(default_factory=dict)
+    over: bool = False
+    parts: dict[int, Encoded] = field(default_factory=dict)  # by the first of their texts
     trace: "SpanContext | None" = None
 
     @property
@@ -135,7 +137,8 @@ class SharedEncoder(CanonicalEncoder):
         super().__init__(encoder.artifact, threads=1)
         self._limit = queued_tokens
         self._tracer = tracer
-        self._waiting: deque[_Job] = deque()
+        self._waiting: list[_Job] = []  # by their place
+        self._taken = 0  # tokens
         self._tokens_waiting = 0
         self._change = threading.Condition()
         self._closed = False
@@ -185,7 +188,8 @@ class SharedEncoder(CanonicalEncoder):
                 seconds = self._tokens_waiting / (self._rate * len(self._workers))
                 raise OverloadedError(f"{self._tokens_waiting:,} tokens wait for the model already", seconds)
             job.trace = self._tracer.follow("encode", {"zenso.texts": len(ids), "zenso.tokens": job.tokens}, job.future)
-            self._waiting.append(job)
+            job.place = self._taken + _PATIENCE * job.tokens
+            bisect.insort(self._waiting, job, key=lambda one: one.place)
             self._tokens_waiting += job.tokens
             self._change.notify()
         job.future.add_done_callback(lambda future: self._drop(job) if future.cancelled() else None)
@@ -239,105 +243,103 @@ class SharedEncoder(CanonicalEncoder):
             if batch:
                 self._run_batch(batch)
 
-    def _next_batch(self) -> list[tuple[_Job, int]]:
-        """Take texts of the jobs that wait, in turn; a job that has some left goes to the end of the queue."""
-        batch: list[tuple[_Job, int]] = []
-        passed: list[_Job] = []
+    def _next_batch(self) -> list[tuple[_Job, slice]]:
+        """Take texts of the jobs that wait, those of the first as far as there is room, then those of the next."""
+        batch: list[tuple[_Job, slice]] = []
+        left: list[_Job] = []
         room = BATCH_TOKENS
-        while self._waiting:
-            job = self._waiting.popleft()
-            if job.future.done():  # its client left just now, or another batch of it failed
+        for job in self._waiting:
+            if job.future.done():  # its client has left, or a part of it has failed
                 self._tokens_waiting -= sum(len(row) for row in job.ids[job.taken :])
                 continue
-            if batch and job.key != batch[0][0].key:
-                passed.append(job)
-                continue
-            share = 0
-            while job.taken < len(job.ids) and share < _SHARE:
-                size = len(job.ids[job.taken])
-                if batch and size > room:
-                    break
-                batch.append((job, job.taken))
-                job.taken += 1
-                share += size
-                room -= size
-                self._tokens_waiting -= size
-            if job.taken < len(job.ids):
-                (passed if share == 0 else self._waiting).append(job)
-            if room <= 0 or share == 0:
-                break
-        self._waiting.extendleft(reversed(passed))
-        if self._waiting:
+            if room > 0 and (not batch or job.key == batch[0][0].key):
+                first = job.taken
+                while job.taken < len(job.ids):
+                    size = len(job.ids[job.taken])
+                    if size > room and (batch or job.taken > first):
+                        break
+                    job.taken += 1
+                    room -= size
+                    self._tokens_waiting -= size
+                    self._taken += size
+                if job.taken > first:
+                    batch.append((job, slice(first, job.taken)))
+                if job.taken == len(job.ids):
+                    continue
+                room = 0  # the next job does not go before the rest of this one
+            left.append(job)
+        self._waiting = left
+        if left:
             self._change.notify()
         return batch
 
-    def _run_batch(self, batch: list[tuple[_Job, int]]) -> None:
+    def _run_batch(self, batch: list[tuple[_Job, slice]]) -> None:
         job = batch[0][0]
         began = time.monotonic()
-        ids = [one.ids[index] for one, index in batch]
+        ids = [row for one, texts in batch for row in one.ids[texts]]
         tokens = sum(map(len, ids))
-        traces = [one.trace for one in _counts(batch) if one.trace is not None]
+        traces = [one.trace for one, _ in batch if one.trace is not None]
         try:
             with self._tracer.span("model batch", {"zenso.texts": len(ids), "zenso.tokens": tokens}, traces):
                 encoded = super().encode_ids(ids, job.want, job.slots)
         except Exception as error:  # noqa: BLE001 - it belongs to those who asked, and the worker goes on
-            for one in {id(each): each for each, _ in batch}.values():
-                _finish(one, error)
+            for one, _ in batch:
+                self._finish(one, error)
             return
         seconds = time.monotonic() - began
         rate = tokens / max(seconds, 1e-6)
         finished = []
+        place = 0
         with self._change:
             self._rate = _RATE_MEMORY * self._rate + (1 - _RATE_MEMORY) * rate
             self._batches[bisect.bisect_left(BATCH_SIZES, tokens)] += 1
             self._tokens += tokens
             self._busy_seconds += seconds
-            for place, (one, index) in enumerate(batch):
-                one.parts[index] = _row(encoded, place)
-                one.done += 1
+            for one, texts in batch:
+                count = texts.stop - texts.start
+                one.parts[texts.start] = _rows(encoded, slice(place, place + count))
+                one.done += count
+                place += count
                 if one.done == len(one.ids):
                     finished.append(one)
-        for one, count in _counts(batch).items():
+        for one, texts in batch:
             if one.on_progress is None or one.future.done():
                 continue
             try:
-                one.on_progress(count)
+                one.on_progress(texts.stop - texts.start)
             except Exception as error:  # noqa: BLE001 - it is whoever's wants to know, and the worker goes on
-                _finish(one, error)
+                self._finish(one, error)
         for one in finished:
-            _finish(one, _joined(one))
+            self._finish(one, _joined(one))
+
+    def _finish(self, job: _Job, result: Encoded | BaseException) -> None:
+        """Hand over a result, the first one of a job, unless the client has gone."""
+        with self._change:
+            if job.over:
+                return
+            job.over = True
+        if not job.future.set_running_or_notify_cancel():
+            return
+        if isinstance(result, BaseException):
+            job.future.set_exception(result)
+        else:
+            job.future.set_result(result)
 
 
-def _counts(batch: list[tuple[_Job, int]]) -> dict[_Job, int]:
-    counts: dict[_Job, int] = {}
-    for job, _ in batch:
-        counts[job] = counts.get(job, 0) + 1
-    return counts
-
-
-def _row(encoded: Encoded, place: int) -> Encoded:
-    one = slice(place, place + 1)
-    return Encoded(encoded.ids[one], encoded.pooled[one], encoded.slots[one], encoded.tokens[one])
+def _rows(encoded: Encoded, texts: slice) -> Encoded:
+    return Encoded(encoded.ids[texts], encoded.pooled[texts], encoded.slots[texts], encoded.tokens[texts])
 
 
 def _joined(job: _Job) -> Encoded:
-    parts = [job.parts[index] for index in range(len(job.ids))]
+    parts = [job.parts[first] for first in sorted(job.parts)]
+    if len(parts) == 1:
+        return parts[0]
     return Encoded(
         ids=list(job.ids),
         pooled=np.concatenate([part.pooled for part in parts]),
         slots=np.concatenate([part.slots for part in parts]),
         tokens=[row for part in parts for row in part.tokens],
     )
-
-
-def _finish(job: _Job, result: Encoded | BaseException) -> None:
-    """Hand over a result, unless the client has gone, or an error was handed over already."""
-    if job.future.done() or not job.future.set_running_or_notify_cancel():
-        return
-    if isinstance(result, BaseException):
-        job.future.set_exception(result)
-    else:
-        job.future.set_result(result)
 
 
 __all__ = [

@@ -38,7 +38,7 @@ class Metrics:
     """
 
     def __init__(self, services: "Services") -> None:
-        disable_created_metrics()  # a series more for each, which says when it began
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each, which says when it began
         self.registry = CollectorRegistry()
         labels = ("route", "method", "status")
         self._requests = Counter("zenso_requests", "Requests answered.", labels, registry=self.registry)
