@@ -202,7 +202,7 @@ async def test_a_bug_is_told_in_the_callers_dialect_and_located_in_the_log(tmp_p
     assert "Traceback" not in openai.text + own.text
 
 
-def slow_request(server, texts=20):
+def slow_request(server, texts=10):
     """Return an answer that takes a while."""
     return httpx.post(f"{server.url}/v1/embeddings", json={"input": ["word " * 200] * texts}, timeout=120)
 
@@ -222,7 +222,7 @@ def test_requests_that_run_are_finished_when_it_is_told_to_end(start_server, tmp
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{server.url}/health")
         assert [answer.result().status_code for answer in running] == [200] * 4
-        assert {len(answer.result().json()["data"]) for answer in running} == {20}
+        assert {len(answer.result().json()["data"]) for answer in running} == {10}
     assert server.process.wait(timeout=60) == 0
     assert not [line for line in server.log if "Traceback" in line or "error" in line]
 
