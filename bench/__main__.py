@@ -16,11 +16,14 @@ BENCHES = {
     "canonical": "bench.canonical",
     "concurrency": "bench.concurrency",
     "crash": "bench.crash",
+    "dense": "bench.dense",
     "cross_model": "bench.cross_model",
     "engines": "bench.engines",
     "quality": "bench.quality",
     "rerank": "bench.rerank",
     "search": "bench.search",
+    "server": "bench.server",
+    "soak": "bench.soak",
 }
 
 

@@ -16,6 +16,7 @@ from bench.bitdelta_texts import Texts, read_texts
 from bench.faiss_codecs import CODECS, search
 from bench.recall_plot import draw
 from bench.report import Scalar, progress
+from bench.retrieval_sets import DATA
 from zenso.bitdelta import FrameCodebook, FrameQuery, decode, encode, prefix, score
 from zenso.canonical import CanonicalEncoder, Role
 from zenso.errors import InputError
@@ -24,7 +25,7 @@ from zenso.models import load_artifact
 MODEL = "all-MiniLM-L6-v2"
 SIZES = (52, 100, 148, 196, 244, 388, 484, 964)
 K = 10
-QUICK_DOCUMENTS, QUICK_QUERIES, QUICK_TRAINING = 600, 60, 2000
+QUICK_DOCUMENTS, QUICK_QUERIES, QUICK_TRAINING = 240, 40, 600
 ENCODES_TIMED = 1000
 SCORES_TIMED = 5  # queries
 
@@ -36,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        default=Path("../shared/data"),
+        default=DATA,
         metavar="FOLDER",
-        help="holds the sets scifact, nq_utd, covidqa, stsb, nli and squad11_dev; default: ../shared/data",
+        help=f"holds the sets scifact, nq_utd, covidqa, stsb, nli and squad11_dev; default: {DATA}",
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="where the plot goes; default: beside the JSON")
     parser.add_argument("--vectors", type=Path, metavar="FILE", help="keep the vectors here, for the next run")

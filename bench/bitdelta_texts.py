@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.retrieval_sets import NAMES
 from zenso.errors import InputError
-
-TEST_SETS = ("scifact", "nq_utd", "covidqa")
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ def read_texts(data: Path) -> Texts:
         A file is missing or is not what it should be.
     """
     training = training_texts(data)
-    documents = [_text(item) for name in TEST_SETS for item in _objects(data / name / "corpus.jsonl")]
+    documents = [_text(item) for name in NAMES for item in _objects(data / name / "corpus.jsonl")]
     documents += [sentence for part in ("dev", "test") for sentence in _sentences(data / "stsb" / f"stsb_{part}.tsv")]
-    queries = [_text(item) for name in TEST_SETS for item in _objects(data / name / "queries.jsonl")]
+    queries = [_text(item) for name in NAMES for item in _objects(data / name / "queries.jsonl")]
     seen = {_letters(text) for text in training}
     return Texts(_new(documents, seen), _new(queries, seen), training)
 

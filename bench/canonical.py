@@ -28,6 +28,7 @@ from bench.accuracy import (
 from bench.opcodes import count_opcodes, float_opcodes, relaxed_opcodes
 from bench.peak_memory import peak_memory_mb
 from bench.report import Scalar, left_out, progress
+from bench.retrieval_sets import DATA
 from bench.texts import Ids, choose
 from zenso import models
 from zenso.canonical import CanonicalEncoder, Encoded, SlotRule, Want, engine_name, kernel_digest
@@ -40,7 +41,7 @@ MODEL, LARGE_MODEL = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
 TEXTS, QUICK_TEXTS = 1_000, 100
 LARGE_EVERY = 4  # the large model encodes every fourth text: ten times the work in float64
 QUICK_PAIRS = 100
-STSB = Path("../shared/data/stsb")
+STSB = DATA / "stsb"
 _AT_ONCE = 64
 
 

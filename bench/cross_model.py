@@ -15,12 +15,11 @@ from blake3 import blake3
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from bench.quality import FOLDERS, read
 from bench.report import Scalar, progress
+from bench.retrieval_sets import add_data_argument, read_all
 from zenso import models
 from zenso.bitdelta import top_k
 from zenso.canonical import CanonicalEncoder, Role
-from zenso.errors import InputError
 from zenso.evaluation.measures import Values, measure
 from zenso.evaluation.rankings import DEPTH, Rows
 from zenso.evaluation.retrieval_set import RetrievalSet
@@ -134,13 +133,7 @@ def compare(measured: Sequence[Mapping[str, Values]]) -> dict[str, float | None]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this benchmark."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        action="append",
-        metavar="FOLDER",
-        help=f"a retrieval set in the BEIR layout; again for several; default: {', '.join(map(str, FOLDERS))}",
-    )
+    add_data_argument(parser)
     parser.add_argument(
         "--no-same-model",
         action="store_true",
@@ -151,11 +144,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
     """Measure every set; with several, keys start with a set's name, and averages follow."""
-    sets = [read(folder, quick=options.quick) for folder in options.data or FOLDERS]
+    sets = read_all(options.data, quick=options.quick)
     names = [data.name for data in sets]
-    if len(set(names)) < len(names):
-        message = f"the folders of --data must have different names, these are {', '.join(names)}"
-        raise InputError(message)
     if options.cache is not None:
         options.cache.mkdir(parents=True, exist_ok=True)
     native, aligned = load_encoder(MODEL), AlignedEncoder(OTHER, MODEL)

@@ -15,28 +15,19 @@ from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 
 from bench.report import Scalar, left_out, progress
+from bench.retrieval_sets import add_data_argument, read_all
 from bench.sentence_transformers_peer import SentenceTransformersEncoder
 from zenso import models
-from zenso.errors import InputError
 from zenso.evaluation.measures import MEASURES, measure
 from zenso.evaluation.rankings import DEPTH, OnProgress, rank
-from zenso.evaluation.retrieval_set import RetrievalSet, read_retrieval_set
+from zenso.evaluation.retrieval_set import RetrievalSet
 from zenso.evaluation.significance import interval
 from zenso.zen import load_encoder
 
 NAME = "quality"
 MODEL = "all-MiniLM-L6-v2"
-FOLDERS = [Path("../shared/data") / name for name in ("scifact", "nq_utd", "covidqa")]
-QUICK_DOCUMENTS, QUICK_QUERIES = 500, 50
 _PEER_BATCH = 16  # texts
 RERANKS_TIMED, QUICK_RERANKS_TIMED = 8, 2  # each embeds a hundred documents, which takes seconds
-
-
-def read(folder: Path, *, quick: bool) -> RetrievalSet:
-    """Read a retrieval set, for a quick run only a part of it."""
-    if quick:
-        return read_retrieval_set(folder, queries=QUICK_QUERIES, documents=QUICK_DOCUMENTS)
-    return read_retrieval_set(folder)
 
 
 def _shown(bars: Progress, name: str) -> OnProgress:
@@ -77,13 +68,7 @@ def _sentence_transformers(data: RetrievalSet, python: Path | None) -> dict[str,
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this benchmark."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        action="append",
-        metavar="FOLDER",
-        help=f"a retrieval set in the BEIR layout; again for several; default: {', '.join(map(str, FOLDERS))}",
-    )
+    add_data_argument(parser)
     parser.add_argument(
         "--sentence-transformers",
         type=Path,
@@ -94,11 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
     """Measure every set; with several, keys start with a set's name, and averages follow."""
-    sets = [read(folder, quick=options.quick) for folder in options.data or FOLDERS]
+    sets = read_all(options.data, quick=options.quick)
     names = [data.name for data in sets]
-    if len(set(names)) < len(names):
-        message = f"the folders of --data must have different names, these are {', '.join(names)}"
-        raise InputError(message)
     encoder = load_encoder(MODEL)
     values: dict[str, Scalar] = {"dataset": ", ".join(names)}
     gained: list[dict[str, NDArray[np.float64]]] = []

@@ -11,8 +11,8 @@ from statistics import median, quantiles
 from rich.progress import Progress
 
 from bench.peer_process import PeerProcess
-from bench.quality import read
 from bench.report import Scalar, left_out, progress
+from bench.retrieval_sets import DATA, read
 from zenso import models
 from zenso.errors import InputError
 from zenso.evaluation.retrieval_set import RetrievalSet
@@ -22,7 +22,7 @@ from zenso.zen import load_encoder
 
 NAME = "rerank"
 MODEL = "all-MiniLM-L6-v2"
-DATA = Path("../shared/data/covidqa")
+SET = DATA / "covidqa"
 CANDIDATES = 100
 THREADS = (1, 2)
 BATCHES = (4, 8, 16, 32)  # of the peer
@@ -34,7 +34,7 @@ SERVER = Path(__file__).with_name("max_sim_server.py")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this measurement."""
     parser.add_argument(
-        "--data", type=Path, default=DATA, metavar="FOLDER", help=f"a retrieval set in the BEIR layout ({DATA})"
+        "--data", type=Path, default=SET, metavar="FOLDER", help=f"a retrieval set in the BEIR layout ({SET})"
     )
     parser.add_argument(
         "--sentence-transformers",

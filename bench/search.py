@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from bench import search_peers
 from bench.collection import FLIPPED, Collection, choose_queries, embed, save_queries
-from bench.quality import read
 from bench.ready import ReadyEncoder
 from bench.report import Scalar, progress
+from bench.retrieval_sets import read_all
 from zenso.bitdelta import score
 from zenso.bitdelta.format import SLOT_BYTES
 from zenso.errors import InputError
@@ -369,7 +369,7 @@ def _sizes(options: argparse.Namespace, sets: Sequence[RetrievalSet]) -> tuple[i
 
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
     """Build the memory, measure it, then the others; keys as in ``bench/README.md``."""
-    sets = [read(folder, quick=options.quick) for folder in options.data]
+    sets = read_all(options.data, quick=options.quick)
     documents, asked = _sizes(options, sets)
     encoder = load_encoder(threads=1)
     collection = embed(encoder, sets, documents, options.embeddings)

@@ -9,7 +9,7 @@ import zenso
 
 PACKAGE = Path(zenso.__file__).parent
 
-# folder -> the folders it may import (design, section 2); anything may import zenso.errors and the version.
+# folder -> the folders it may import (design, section 2); anything may import the modules of SHARED.
 LAYERS: dict[str, set[str]] = {
     "canonical": set(),
     "models": {"canonical"},
@@ -23,7 +23,7 @@ LAYERS: dict[str, set[str]] = {
     "server": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag"},
     "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "evaluation", "server"},
 }
-SHARED = {"errors", "__version__"}
+SHARED = {"errors", "atomic_file", "__version__"}
 
 
 def imported_folders(source: Path) -> set[str]:

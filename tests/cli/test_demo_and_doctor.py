@@ -2,7 +2,7 @@ import sys
 
 from zenso import models
 from zenso.canonical import engine_name, kernel_digest
-from zenso.memory.memory import DEFAULT_MODEL
+from zenso.memory.reading import DEFAULT_MODEL
 from zenso.models.cache import cache_folder
 from zenso.zen import code_version
 

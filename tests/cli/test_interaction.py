@@ -84,6 +84,8 @@ class Terminal:
 @pytest.fixture
 def terminal(tmp_path):
     started = []
+    # Whatever a shell runs in the background ignores Ctrl-C, and its children do too; those here are not to.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(*arguments, **options):
         started.append(Terminal(tmp_path, *arguments, **options))
@@ -93,6 +95,7 @@ def terminal(tmp_path):
     for each in started:
         each.process.kill()
         each.process.wait()
+    signal.signal(signal.SIGINT, before)
 
 
 def test_the_demo_answers_while_it_indexes(terminal):
@@ -112,6 +115,7 @@ def test_ctrl_c_ends_the_demo(terminal, zenso):
     demo.wait_for("query> ")
     demo.type("copy\n")  # is answered when the first modules are indexed
     demo.wait_for(" ms over ")
+    demo.wait_for("query> ", count=2)
     assert demo.interrupt() == 130
     assert demo.screen.rstrip().endswith("interrupted")
     assert "Traceback" not in demo.screen

@@ -52,6 +52,7 @@ def test_embed_many_lines_to_a_file(zenso):
         (["--from", "missing.txt"], "missing.txt: no such file"),
         (["--from", "."], ". cannot be read"),
         (["--from", "-"], "standard input holds no text"),
+        (["one", "--dimensions", "768"], "dimensions is 768; dense vectors have 384, 1920, 3840, 7680"),
         (["one", "-o", "v.csv"], "does not end in .npy"),
         (["one", "-o", "no/such/v.npy"], "no/such/v.npy cannot be written"),
     ],
@@ -84,3 +85,20 @@ def test_rerank_of_what_cannot_be(zenso, arguments, said):
     result = zenso("rerank", *arguments, code=1)
     assert result.is_one_error_line
     assert said in result.err
+
+
+def test_embed_dense(zenso):
+    said = "The quick brown fox"
+    documents = zenso("embed", said, "--dimensions", 1920, "--json").json
+    queries = zenso("embed", said, "--dimensions", 1920, "--query", "--json").json
+    first, second = (found["embeddings"][0]["vector"] for found in (documents, queries))
+    assert len(first) == len(second) == 1920
+    assert first != second
+    assert documents["provenance"]["code"] == "dense/1"
+    assert "code" not in documents["embeddings"][0]
+
+
+def test_embed_dense_to_a_file(zenso):
+    result = zenso("embed", "The quick brown fox", "--dimensions", 3840, "-o", "v.npy")
+    assert result.out == "1 vectors of 3,840 numbers in v.npy\n"
+    assert np.load(zenso.place / "v.npy").shape == (1, 3840)

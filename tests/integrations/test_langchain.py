@@ -9,6 +9,7 @@ from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.runnables import RunnableLambda
 
 import zenso.integrations.langchain
+from zenso.canonical import Role
 from zenso.errors import InputError, ModelError
 from zenso.integrations.langchain import ZenCompressor, ZenEmbeddings, ZenRetriever, ZenVectorStore
 from zenso.memory import Memory
@@ -43,6 +44,16 @@ def test_embeddings_are_canonical_vectors(encoder):
         ZenEmbeddings("no-such-model")
     with pytest.raises(InputError, match="empty"):
         embeddings.embed_query("")
+
+
+def test_dense_embeddings(encoder):
+    embeddings = ZenEmbeddings(dimensions=1920)
+    vectors = np.array(embeddings.embed_documents(TEXTS))
+    assert np.array_equal(np.rint(vectors * 32767), encoder.encode_dense(TEXTS, 1920).vectors)
+    query = encoder.encode_dense(TEXTS[:1], 1920, role=Role.QUERY).vectors[0]
+    assert np.array_equal(np.rint(np.array(embeddings.embed_query(TEXTS[0])) * 32767), query)
+    with pytest.raises(InputError, match="dimensions is 768"):
+        ZenEmbeddings(dimensions=768)
 
 
 @pytest.mark.parametrize(

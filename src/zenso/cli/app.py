@@ -8,6 +8,7 @@ import typer
 
 import zenso
 from zenso.cli.backup import backup, restore, snapshots
+from zenso.cli.chat import chat
 from zenso.cli.check import check
 from zenso.cli.codec import codec_app
 from zenso.cli.compact import compact
@@ -17,6 +18,8 @@ from zenso.cli.embed import embed
 from zenso.cli.evaluate import evaluate
 from zenso.cli.exchange import export, import_file
 from zenso.cli.index import index
+from zenso.cli.keys import keys_app
+from zenso.cli.mcp import mcp
 from zenso.cli.models import models_app
 from zenso.cli.output import EXIT_ERROR, EXIT_INTERRUPTED
 from zenso.cli.reembed import reembed
@@ -35,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 _COMMANDS = (
-    *(index, search, rerank, embed, serve),
+    *(index, search, rerank, embed, chat, serve, mcp),
     *(verify, check, reembed, compact),
     *(backup, snapshots, restore, export),
     *(evaluate, train, demo, doctor),
@@ -45,6 +48,7 @@ for command in _COMMANDS:
 app.command("import")(import_file)  # a Python function cannot have that name
 app.add_typer(models_app, name="models")
 app.add_typer(codec_app, name="codec")
+app.add_typer(keys_app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so

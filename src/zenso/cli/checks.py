@@ -21,7 +21,7 @@ from zenso.canonical import engine_name, kernel_digest, kernel_version, open_art
 from zenso.canonical.kernel.compile import MODULE, host_variants
 from zenso.canonical.native_kernel import twin
 from zenso.errors import ZensoError
-from zenso.memory.memory import DEFAULT_MODEL
+from zenso.memory.reading import DEFAULT_MODEL
 from zenso.models.artifacts import ARTIFACT_NAME
 from zenso.zen import load_encoder
 

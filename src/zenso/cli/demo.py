@@ -17,7 +17,6 @@ from zenso.cli.output import EXIT_ERROR, fail, handle_errors, note, print_json
 from zenso.cli.progress import IndexBar, encoder_loader
 from zenso.cli.search import answer, find
 from zenso.errors import ZensoError
-from zenso.memory.memory import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from zenso.memory import Memory
@@ -67,6 +66,7 @@ def demo(
 def _default_memory() -> Path:
     import platformdirs  # noqa: PLC0415 - most commands do without
 
+    from zenso.memory.reading import DEFAULT_MODEL  # noqa: PLC0415 - `zenso --help` does not wait for it
     from zenso.zen import code_version  # noqa: PLC0415
 
     # Another version of the model or of its codes gives other embeddings, which are never mixed.

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zenso.atomic_file import replacing
 from zenso.canonical import normalise, quantise
 from zenso.errors import InputError, StorageError
 
@@ -24,6 +25,7 @@ def read_array(path: Path) -> NDArray[Any]:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{path} cannot be read as a .npy file ({reason})") from error
     if not isinstance(array, np.ndarray):
+        array.close()
         raise InputError(f"{path} holds several arrays; give a .npy file of one")
     if array.ndim != 2 or not array.size:
         raise InputError(
@@ -64,13 +66,10 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     StorageError
         The file cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.part")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as file:
             np.save(file, array.astype(array.dtype.newbyteorder("<")), allow_pickle=False)
-        temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StorageError(
             f"{path} cannot be written ({error.strerror}); free space, or choose another place"
         ) from error

@@ -50,19 +50,25 @@ class ZenEmbeddings(Embeddings):
         Name or id in the catalogue; fetched and loaded on first use.
     threads : int, optional
         The number of processors by default.
+    dimensions : int, optional
+        1,920, 3,840 or 7,680 for dense vectors whose dot product follows late interaction.
 
     Raises
     ------
+    InputError
+        There are no vectors of so many dimensions.
     ModelError
         The model is unknown.
     """
 
-    def __init__(self, model: str = DEFAULT_MODEL, *, threads: int | None = None) -> None:
+    def __init__(
+        self, model: str = DEFAULT_MODEL, *, threads: int | None = None, dimensions: int | None = None
+    ) -> None:
         self.model = model
-        self._vectors = CanonicalVectors(model, threads)
+        self._vectors = CanonicalVectors(model, threads, dimensions)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Embed documents: a unit vector each, of 384 numbers for the default model.
+        """Embed documents: a unit vector each, by default of 384 numbers for the default model.
 
         Raises
         ------

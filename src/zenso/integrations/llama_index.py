@@ -49,9 +49,13 @@ class ZenEmbedding(BaseEmbedding):
         Name or id in the catalogue; fetched and loaded on first use.
     threads : int, optional
         The number of processors by default.
+    dimensions : int, optional
+        1,920, 3,840 or 7,680 for dense vectors whose dot product follows late interaction.
 
     Raises
     ------
+    InputError
+        There are no vectors of so many dimensions.
     ModelError
         The model is unknown.
     """
@@ -59,12 +63,13 @@ class ZenEmbedding(BaseEmbedding):
     model_name: str = Field(default=DEFAULT_MODEL, description="Name or id of the model in Zenso's catalogue.")
     embed_batch_size: int = Field(default=256, description="Texts embedded at once.", gt=0, le=2048)
     threads: int | None = Field(default=None, description="Processors to embed with; all by default.")
+    dimensions: int | None = Field(default=None, description="Of dense vectors: 1920, 3840 or 7680; 384 by default.")
     _vectors: CanonicalVectors = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
         """Look the model up."""
         super().model_post_init(context)
-        self._vectors = CanonicalVectors(self.model_name, self.threads)
+        self._vectors = CanonicalVectors(self.model_name, self.threads, self.dimensions)
 
     @classmethod
     def class_name(cls) -> str:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from zenso.canonical import CanonicalEncoder, Role, Want
 from zenso.models import load_artifact, lookup
+from zenso.zen import load_encoder
+from zenso.zen.dense import check_dimensions
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
@@ -31,18 +33,25 @@ class CanonicalVectors:
         Name or id in the catalogue.
     threads : int, optional
         The number of processors by default.
+    dimensions : int, optional
+        384, 1,920, 3,840 or 7,680, as ``ZenEncoder.encode_dense``; by default the model's pooled vectors.
 
     Raises
     ------
+    InputError
+        There are no vectors of so many dimensions.
     ModelError
-        The model is unknown; when it is first used, that it cannot be fetched.
+        The model is unknown; when it is first used, that it cannot be fetched, or has pooled vectors only.
     """
 
     model: str
     threads: int | None = None
+    dimensions: int | None = None
 
     def __post_init__(self) -> None:
         lookup(self.model)
+        if self.dimensions is not None:
+            check_dimensions(self.dimensions)
 
     def documents(self, texts: Sequence[str]) -> list[list[float]]:
         """Embed documents.
@@ -65,8 +74,13 @@ class CanonicalVectors:
         return self._embed([text], Role.QUERY)[0]
 
     def _embed(self, texts: Sequence[str], role: Role) -> list[list[float]]:
-        encoder = _load(lookup(self.model).name, self.threads)
-        vectors: list[list[float]] = (encoder.encode(texts, Want.POOLED, role=role).pooled / 32767).tolist()
+        if self.dimensions is None:
+            found = _load(lookup(self.model).name, self.threads).encode(texts, Want.POOLED, role=role).pooled
+        else:
+            found = (
+                load_encoder(self.model, threads=self.threads).encode_dense(texts, self.dimensions, role=role).vectors
+            )
+        vectors: list[list[float]] = (found / 32767).tolist()
         return vectors
 
 

@@ -125,3 +125,22 @@ def _ranked(name: str, considered: int, ranked: Sequence[tuple[str, int]], ranki
     """Describe a stage whose scores are points for places."""
     candidates = tuple(Candidate(document_id, share(points, rankings)) for document_id, points in ranked)
     return Stage(name, considered, candidates, seconds)
+
+
+def check_k(k: int) -> None:
+    """Refuse what is no number of hits."""
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise InputError(f"k is {k!r}; give a whole number of at least 1")
+
+
+def canonical_vector(vector: "Sequence[float] | NDArray[np.floating | np.int16]") -> "NDArray[np.int16]":
+    """Return a vector as int16 with scale 32767, or raise InputError."""
+    from zenso.canonical import normalise, quantise  # noqa: PLC0415 - other searches do not need it
+
+    given = np.asarray(vector)
+    if given.ndim != 1 or given.dtype.kind not in "fiu":
+        raise InputError(f"the vector has shape {given.shape} and type {given.dtype}; give one row of numbers")
+    canonical = given if given.dtype == np.int16 else quantise(normalise(given.astype(np.float64)))
+    if not canonical.any():
+        raise InputError("the vector is zero, so it has no direction; give an embedding of the memory's model")
+    return canonical

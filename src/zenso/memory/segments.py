@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from blake3 import blake3
 
+from zenso.atomic_file import replacing
 from zenso.bitdelta import CODE_BYTES
 from zenso.bitdelta.table import COLUMN_BLOCK_BYTES, LANES, column, column_shape
 from zenso.errors import IntegrityError
@@ -86,17 +87,9 @@ def write_segment(
         digest.update(part)
     segment = Segment(first_seq, last_seq, len(seqs), digest.digest())
     folder.mkdir(exist_ok=True)
-    temporary = folder / f"{segment.file_name}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            for part in (segment.fields, segment.checksum, *body):
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / segment.file_name)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(folder / segment.file_name) as file:
+        for part in (segment.fields, segment.checksum, *body):
+            file.write(part)
     return segment
 
 

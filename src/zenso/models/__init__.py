@@ -1,4 +1,7 @@
-"""The models Zenso can run: a catalogue with the hash of every file, and fetching that trusts nothing else."""
+"""The models Zenso can run: a catalogue with the hash of every file, and fetching that trusts nothing else.
+
+Text generation and the float engine for GGUF files need the extra ``llm``.
+"""
 
 from zenso.models.artifacts import load_artifact
 from zenso.models.cache import cache_folder
@@ -7,6 +10,7 @@ from zenso.models.fetch import fetch, is_offline, locate, verify
 from zenso.models.files import FileCheck
 from zenso.models.generation import (
     DEFAULT_GENERATOR,
+    LARGEST_SEED,
     ChatOptions,
     Generation,
     Generator,
@@ -14,15 +18,18 @@ from zenso.models.generation import (
     Usage,
     load_generator,
 )
+from zenso.models.gguf_embedding import GgufEmbedder, load_gguf_embedder
 from zenso.models.progress import Note, OnProgress, Transfer, silent
 
 __all__ = [
     "CATALOGUE",
     "DEFAULT_GENERATOR",
+    "LARGEST_SEED",
     "ChatOptions",
     "FileCheck",
     "Generation",
     "Generator",
+    "GgufEmbedder",
     "HubSource",
     "Message",
     "ModelEntry",
@@ -37,6 +44,7 @@ __all__ = [
     "is_offline",
     "load_artifact",
     "load_generator",
+    "load_gguf_embedder",
     "locate",
     "lookup",
     "silent",

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from zenso.atomic_file import replacing
 from zenso.errors import IntegrityError, ModelError, StorageError
 from zenso.models.catalogue import ModelEntry, ModelFile
 
@@ -144,15 +143,11 @@ def _read_record(record: Path) -> dict[str, Any]:
 
 
 def _write_record(record: Path, content: dict[str, Any]) -> None:
-    temporary = record.with_name(f".{record.name}.{uuid.uuid4().hex}")
     # The record only saves time, and a cache that is shared and read-only is a good cache.
     with suppress(OSError):
-        try:
-            record.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(content, indent=1), "utf-8")
-            temporary.replace(record)
-        finally:
-            temporary.unlink(missing_ok=True)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(record) as file:
+            file.write(json.dumps(content, indent=1).encode())
 
 
 def write_verified(chunks: Iterable[bytes], file: ModelFile, target: Path, source: str) -> None:
@@ -168,25 +163,16 @@ def write_verified(chunks: Iterable[bytes], file: ModelFile, target: Path, sourc
     StorageError
         The disk refuses.
     """
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     digest, size = hashlib.sha256(), 0
-    try:
-        with disk(target), temporary.open("xb") as output:
-            for chunk in chunks:
-                digest.update(chunk)
-                size += len(chunk)
-                if size > file.size:
-                    raise IntegrityError(mismatch(file, source, "a longer file", f"at least {size} bytes"))
-                output.write(chunk)
-            if digest.hexdigest() != file.sha256:
-                raise IntegrityError(mismatch(file, source, digest.hexdigest(), f"{size} bytes"))
-            output.flush()
-            os.fsync(output.fileno())
-        with disk(target):
-            temporary.replace(target)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with disk(target), replacing(target) as output:
+        for chunk in chunks:
+            digest.update(chunk)
+            size += len(chunk)
+            if size > file.size:
+                raise IntegrityError(mismatch(file, source, "a longer file", f"at least {size} bytes"))
+            output.write(chunk)
+        if digest.hexdigest() != file.sha256:
+            raise IntegrityError(mismatch(file, source, digest.hexdigest(), f"{size} bytes"))
 
 
 def copy_verified(path: Path, file: ModelFile, folder: Path, source: str) -> Path:

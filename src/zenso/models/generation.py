@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypedDict
 
 from zenso.errors import InputError, ModelError, ZensoError
 from zenso.models.catalogue import ModelEntry
-from zenso.models.gguf import Value, read_metadata, verified_gguf
+from zenso.models.gguf import Value, named, read_metadata, verified_gguf
 from zenso.models.llama import Engine, import_xllamacpp, parameters, trained_context
 from zenso.models.progress import OnProgress, silent
 
@@ -25,7 +25,7 @@ PLAIN_TEMPLATE = (
     "{{ message.role | capitalize }}: {{ message.content }}{% endif %}\n\n"
     "{% endfor %}Assistant:"
 )
-PLAIN_STOP = ("\nUser:", "\n\nUser:")
+PLAIN_STOP = "\nUser:"
 _ROLES = ("system", "user", "assistant")
 _WAIT_SECONDS = 0.05
 
@@ -188,7 +188,7 @@ class Generator:
             "max_tokens": _checked_integer("max_tokens", max_tokens, 1, 2**31 - 1),
             "temperature": _checked_number("temperature", temperature, 0, 2),
             "top_p": _checked_number("top_p", top_p, 0, 1, above=True),
-            "stop": [*_checked_stop(stop), *(() if self.has_template else PLAIN_STOP)],
+            "stop": [*_checked_stop(stop), *(() if self.has_template else [PLAIN_STOP])],
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_progress": True,  # so that a long prompt can be given up too
@@ -197,7 +197,7 @@ class Generator:
             request["seed"] = _checked_integer("seed", seed, 0, LARGEST_SEED)
             # With a prompt half read already the sums run in another order, which may change a token.
             request["cache_prompt"] = False
-        run = _Run(self._closed, strip=not self.has_template)
+        run = _Run(self._closed, transcript=not self.has_template)
         threading.Thread(target=run.work, args=(server, self._slots, request), name="zenso-chat").start()
         return Generation(run)
 
@@ -254,22 +254,25 @@ def load_generator(
     if context is not None:
         _checked_integer("context", context, 64, 2**31 - 1)
     _checked_integer("parallel", parallel, 1, 256)
-    path = verified_gguf(path_or_name, sha256, on_progress)
+    model = named(path_or_name)
+    path = verified_gguf(model, sha256, on_progress)
     metadata = read_metadata(path)
-    name = path_or_name.name if isinstance(path_or_name, ModelEntry) else path.stem
+    name = model.name if isinstance(model, ModelEntry) else path.stem
     return Generator(path, name, threads=threads, context=context, parallel=parallel, metadata=metadata)
 
 
 class _Run:
     """One generation as its thread sees it: what came out goes into ``pieces``, ended by None or an error."""
 
-    def __init__(self, closed: threading.Event, *, strip: bool) -> None:
+    def __init__(self, closed: threading.Event, *, transcript: bool) -> None:
         self.pieces: queue.SimpleQueue[str | ZensoError | None] = queue.SimpleQueue()
         self.cancelled = threading.Event()
         self.finish_reason: Literal["stop", "length"] | None = None
         self.usage: Usage | None = None
         self._closed = closed
-        self._strip = strip  # the blank that follows "Assistant:"
+        self._transcript = transcript  # whose blanks before and after an answer are no part of it
+        self._begun = False
+        self._held = ""
         self._error: ZensoError | None = None
 
     def work(self, server: Any, slots: threading.Semaphore, request: dict[str, Any]) -> None:  # noqa: ANN401 - an extra's class
@@ -281,7 +284,8 @@ class _Run:
                 if not self._stopped():
                     server.handle_chat_completions(request, self._receive)
             except ValueError as error:
-                self._error = InputError(f"the chat template of this model refuses the messages: {error}")
+                reason = " ".join(str(error).split())
+                self._error = InputError(f"the chat template of this model refuses the messages: {reason}")
             except RuntimeError as error:
                 self._error = ModelError(f"llama.cpp failed: {error}")
             finally:
@@ -306,12 +310,19 @@ class _Run:
             if choice["finish_reason"] is not None:
                 self.finish_reason = "length" if choice["finish_reason"] == "length" else "stop"
             piece = choice["delta"].get("content") or ""
-            if self._strip:
-                piece = piece.lstrip()
-                self._strip = not piece
+            if self._transcript:
+                piece = self._without_outer_blanks(piece)
             if piece:
                 self.pieces.put(piece)
         return self._stopped()
+
+    def _without_outer_blanks(self, piece: str) -> str:
+        """Take blanks off the beginning, and hold those at the end back until more text comes."""
+        piece = self._held + piece if self._begun else piece.lstrip()
+        kept = piece.rstrip()
+        self._held = piece[len(kept) :]
+        self._begun = self._begun or bool(kept)
+        return kept
 
 
 def _checked_messages(messages: Sequence[Message | Mapping[str, str]]) -> list[dict[str, str]]:

@@ -43,8 +43,7 @@ def verified_gguf(model: str | Path | ModelEntry, sha256: str | None = None, on_
     InputError
         ``sha256`` is not 64 hexadecimal digits, or is given for a model of the catalogue.
     """
-    if isinstance(model, str) and not model.endswith(".gguf"):
-        model = lookup(model)
+    model = named(model)
     if isinstance(model, ModelEntry):
         if sha256 is not None:
             raise InputError(f"the SHA-256 of {model.name} is in the catalogue; give one only with the path of a file")
@@ -55,7 +54,7 @@ def verified_gguf(model: str | Path | ModelEntry, sha256: str | None = None, on_
         path, expected = fetch(model, on_progress=on_progress) / file.name, file.sha256
         remedy = f"run: zenso models fetch {model.name}"
     else:
-        path = Path(model).expanduser()
+        path = model
         expected = _expected(path, sha256)
         remedy = "fetch it again from its publisher, or correct the SHA-256"
     try:
@@ -72,6 +71,19 @@ def verified_gguf(model: str | Path | ModelEntry, sha256: str | None = None, on_
             f"wrong SHA-256 of {path}: expected {expected}, found {found}; not loaded. To mend it, {remedy}"
         )
     return path
+
+
+def named(model: str | Path | ModelEntry) -> ModelEntry | Path:
+    """Tell names of the catalogue from paths of files: a string that ends with ``.gguf`` is a path.
+
+    Raises
+    ------
+    ModelError
+        The catalogue has no such model.
+    """
+    if isinstance(model, ModelEntry):
+        return model
+    return Path(model).expanduser() if isinstance(model, Path) or model.endswith(".gguf") else lookup(model)
 
 
 def _expected(path: Path, sha256: str | None) -> str:

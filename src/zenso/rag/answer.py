@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Unpack
+from types import TracebackType
+from typing import Literal, Self, Unpack
 
 from zenso.errors import InputError
 from zenso.memory import Memory
@@ -14,6 +15,7 @@ _INSTRUCTION = (
     "Answer the question from the numbered passages below. After each statement give the number of the passage it "
     "comes from in square brackets, such as [1]. If the passages do not answer the question, say so."
 )
+_NEXT_QUESTION = "\nQuestion:"  # a model that goes on to ask itself is stopped there
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,14 @@ class Answer(Iterator[str]):
     def close(self) -> None:
         """Stop generating."""
         self.generation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def finish_reason(self) -> Literal["stop", "length"] | None:
@@ -77,11 +87,14 @@ def answer(
     ModelError
         The memory was made with another embedding model.
     """
-    if not messages or messages[-1].get("role") != "user":
-        raise InputError("the last message must be the user's: it is what the memory is searched for")
-    question = messages[-1].get("content", "")
+    last = messages[-1] if messages else None
+    question = last.get("content") if isinstance(last, Mapping) and last.get("role") == "user" else None
+    if not isinstance(question, str):
+        raise InputError("the last message must be the user's, with text: it is what the memory is searched for")
     passages = _passages(memory, question, k, where, generator.context * CHARACTERS_PER_TOKEN)
-    return Answer(generator.chat(_grounded(messages, passages), **options), passages)
+    stop = options.get("stop", ())
+    options["stop"] = [*([stop] if isinstance(stop, str) else stop), _NEXT_QUESTION]
+    return Answer(generator.chat(_grounded(messages[:-1], question, passages), **options), passages)
 
 
 def cited(text: str, passages: Iterable[Passage]) -> list[Passage]:
@@ -109,9 +122,8 @@ def _passages(
 
 
 def _grounded(
-    messages: Sequence[Message | Mapping[str, str]], passages: tuple[Passage, ...]
+    before: Sequence[Message | Mapping[str, str]], question: str, passages: tuple[Passage, ...]
 ) -> list[Message | Mapping[str, str]]:
     """Put the passages before the question, in its own message: some chat templates have no place for the system's."""
     listed = "\n\n".join(f"[{passage.number}] {passage.text}" for passage in passages) or "(nothing was found)"
-    question = f"{_INSTRUCTION}\n\n{listed}\n\nQuestion: {messages[-1]['content']}"
-    return [*messages[:-1], {"role": "user", "content": question}]
+    return [*before, {"role": "user", "content": f"{_INSTRUCTION}\n\n{listed}\n\nQuestion: {question}"}]

@@ -2,7 +2,7 @@
 
 from zenso.zen.aligned_encoder import AlignedEncoder, AlignedProvenance
 from zenso.zen.aligner import Aligner, ModelFiles, load_aligner
-from zenso.zen.dense import DENSE_DIMENSIONS, DenseEmbeddings
+from zenso.zen.dense import DENSE_DIMENSIONS, DenseEmbeddings, cut_dense
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
 from zenso.zen.encoder import Provenance, TokenStates, ZenEncoder, code_version, load_encoder
 from zenso.zen.fallback import FallbackResult, FallbackWarning, encode_with_fallback, load_with_fallback
@@ -30,6 +30,7 @@ __all__ = [
     "ZenEncoder",
     "canonical_pairs",
     "code_version",
+    "cut_dense",
     "encode_with_fallback",
     "load_aligner",
     "load_encoder",

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from zenso.atomic_file import replacing
 from zenso.canonical import ModelProvenance, normalise, quantise
 from zenso.errors import InputError, IntegrityError, ModelError, StorageError
 from zenso.zen.integer_map import SCALE, IntegerMap, directions
@@ -262,7 +263,7 @@ class Aligner:
         return save(laid, {_METADATA: json.dumps(about, sort_keys=True, separators=(",", ":"))})
 
     def save(self, path: Path) -> None:
-        """Write it to a safetensors file.
+        """Write it to a safetensors file, in one step.
 
         Raises
         ------
@@ -270,7 +271,8 @@ class Aligner:
             The file cannot be written.
         """
         try:
-            path.write_bytes(self.to_bytes())
+            with replacing(path) as file:
+                file.write(self.to_bytes())
         except OSError as error:
             message = f"cannot write the aligner {path}: {error.strerror or error}; choose another place"
             raise StorageError(message) from error

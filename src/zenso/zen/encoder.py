@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from zenso import models
 from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH, encode_slots
 from zenso.canonical import CanonicalEncoder, Encoded, ModelProvenance, Role, Want, check_texts
-from zenso.zen.dense import DENSE_FORMAT, DenseEmbeddings, DenseSlots, check_dimensions, load_dense_slots
+from zenso.zen.dense import DENSE_FORMAT, DenseEmbeddings, DenseSlots, check_dimensions, cut_dense, load_dense_slots
 from zenso.zen.embedding import DocumentEmbeddings, QueryEmbedding
 from zenso.zen.frequencies import Lookup, query_weights
 from zenso.zen.slot_artifact import SlotArtifact, load_slot_artifact, read_slot_file
@@ -268,8 +268,13 @@ class ZenEncoder:
         check_dimensions(dimensions)
         if dimensions == SLOT_WIDTH:
             return encoded.pooled
-        states = zip(encoded.pooled, encoded.tokens, encoded.ids, strict=True)
-        return np.stack([self._dense.embed(*one, dimensions, role) for one in states])
+        return cut_dense(self._whole(encoded, role), dimensions)
+
+    def _whole(self, encoded: Encoded, role: Role) -> NDArray[np.int16]:
+        """Make the dense vectors of 7,680 numbers."""
+        with ThreadPoolExecutor(self._encoder.threads, thread_name_prefix="zenso-dense") as pool:
+            embed = partial(self._dense.embed, role=role)
+            return np.stack(list(pool.map(embed, encoded.pooled, encoded.tokens, encoded.ids)))
 
     def encode_tokens(
         self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None

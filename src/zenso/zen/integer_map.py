@@ -38,7 +38,7 @@ def directions(sums: NDArray[np.int64]) -> NDArray[np.int16]:
     Parameters
     ----------
     sums : int64, shape (n, width)
-        At most 2^46 in size; a row of zeros stays one.
+        At most 2^46 in size, width below 2^14; a row of zeros stays one.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def directions(sums: NDArray[np.int64]) -> NDArray[np.int16]:
     for row, target in zip(sums, out, strict=True):
         shift = int(np.abs(row).max(initial=0)).bit_length() - _KEPT_BITS
         cut = row >> shift if shift > 0 else row << -shift
-        # At most 4096 squares of 2^48: below 2^60.
+        # Fewer than 2^14 squares of 2^48: below 2^62.
         length = max(1, isqrt(int((cut * cut).sum())))
         target[:] = np.clip((2 * SCALE * cut + length) // (2 * length), -SCALE, SCALE)
     return out
