@@ -83,6 +83,7 @@ def test_filters_are_rows_of_a_form(browser, texts):
     page = browser.get("/", params={"q": "bread", **rows, "operator": "$lt"}).text
     assert "/documents/bread?" in page
     assert "/documents/whale?" not in page
+    assert "/documents/" not in browser.get("/documents?field=nowhere&operator=$exists").text
     assert "unknown operator" in words(browser.get("/", params={"q": "bread", **rows, "operator": "$bad"}).text)
 
 

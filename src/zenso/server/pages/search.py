@@ -125,20 +125,21 @@ def _beginning(text: str) -> list[Piece]:
 
 def _pieces(text: str, found: Explanation) -> list[Piece]:
     """Cut the surroundings of the best passage where a mark begins or ends."""
-    first, last = max(0, found.start - _AROUND), min(len(text), found.end + _AROUND)
+    begin, end = _word(text, found.start, found.end)
+    first, last = max(0, begin - _AROUND), min(len(text), end + _AROUND)
     marks: dict[tuple[int, int], str] = {}
     for match in found.matches:
-        telling = match.share * len(found.matches) >= _TELLING
+        telling = match.share * len(found.matches) >= _TELLING and any(map(str.isalnum, match.candidate))
         if telling and match.similarity >= _WEAK and first <= match.start < match.end <= last:
             word = _word(text, match.start, match.end)
             strong = match.similarity >= _STRONG or marks.get(word) == "strong"
             marks[word] = "strong" if strong else "weak"
-    first, last = min([first, *(start for start, _ in marks)]), max([last, *(end for _, end in marks)])
-    edges = sorted({first, last, found.start, found.end, *(edge for span in marks for edge in span)})
+    first, last = min([first, *(start for start, _ in marks)]), max([last, *(stop for _, stop in marks)])
+    edges = sorted({first, last, begin, end, *(edge for span in marks for edge in span)})
     pieces = [Piece("…")] if first else []
-    for start, end in pairwise(edges):
-        mark = next((mark for (begin, stop), mark in marks.items() if begin <= start and end <= stop), "")
-        pieces.append(Piece(text[start:end], mark or ("passage" if found.start <= start and end <= found.end else "")))
+    for start, stop in pairwise(edges):
+        mark = next((mark for (left, right), mark in marks.items() if left <= start and stop <= right), "")
+        pieces.append(Piece(text[start:stop], mark or ("passage" if begin <= start and stop <= end else "")))
     return [*pieces, Piece("…")] if last < len(text) else pieces
 
 
