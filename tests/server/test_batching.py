@@ -64,7 +64,7 @@ def test_many_callers_get_what_each_would_get_alone(plain, shared):
     load = encoder.load
     assert (load.queued_tokens, load.queued_requests) == (0, 0)
     assert load.tokens == sum(len(row) for one in found for row in one.ids)
-    assert sum(load.batches) < sum(len(texts) for texts, _ in calls)
+    assert load.batches < sum(len(texts) for texts, _ in calls)
 
 
 def test_a_small_request_does_not_wait_for_a_large_one(shared):
