@@ -29,6 +29,11 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
+def server(lively_server):
+    return lively_server
+
+
+@pytest.fixture(scope="module")
 def browser(server):
     browser = Browser(server.url)
     yield browser

@@ -22,6 +22,11 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
 
 @pytest.fixture(scope="module")
+def server(lively_server):
+    return lively_server
+
+
+@pytest.fixture(scope="module")
 def browser(server):
     """A client that asks as browsers do."""
     with server.client() as client:
