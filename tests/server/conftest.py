@@ -22,12 +22,12 @@ TEXTS = {
 
 
 class ServerProcess:
-    """`zenso serve` on a free port."""
+    """`zenso serve`, or another command that serves, on a free port."""
 
-    def __init__(self, place, *arguments, environment=None):
+    def __init__(self, place, *arguments, command=("serve",), environment=None):
         self.place = place
         self.process = subprocess.Popen(
-            [SCRIPT, "serve", "--port", "0", *map(str, arguments)],
+            [SCRIPT, *command, "--port", "0", *map(str, arguments)],
             cwd=place,
             env=child_environment(environment),
             stdin=subprocess.DEVNULL,
