@@ -59,7 +59,7 @@ class EmbeddingsResponse(BaseModel):
 @router.post("/v1/embeddings", response_model=EmbeddingsResponse)
 async def create_embeddings(request: EmbeddingsRequest, services: TheServices) -> Response:
     """Embed texts; the same text gives the same bits on every machine."""
-    encoder = await encoder_of(services, request.model)
+    encoder = encoder_of(services, request.model)
     role = Role(request.input_type)
     ids = await token_ids(encoder, request.input, role, "input")
     embedded = await services.embed(encoder, ids, request.dimensions or 384, role)

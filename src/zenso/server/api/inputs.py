@@ -27,15 +27,23 @@ Input = (
 )
 
 
-async def encoder_of(services: Services, name: str = "") -> ZenEncoder:
-    """Return the encoder of a model of the catalogue, or the server's own for any other name."""
+def encoder_of(services: Services, name: str = "") -> ZenEncoder:
+    """Return the encoder of a model that is served, or the server's own for names that the catalogue does not know.
+
+    Raises
+    ------
+    RequestError
+        404: the model is of the catalogue and not served; a request shall not make the server fetch it.
+    """
     try:
         wanted = models.lookup(name).name
     except ModelError:
         wanted = models.lookup(services.settings.model).name
-    if wanted in services.shared_encoders:
-        return services.encoder(wanted)
-    return await run_in_threadpool(services.encoder, wanted)
+    if wanted not in services.shared_encoders:
+        known = ", ".join(services.model_names)
+        message = f"the model {wanted} is not served here; there are: {known}. `zenso serve --model` chooses another"
+        raise RequestError(404, message, "model_not_found", "model")
+    return services.encoder(wanted)
 
 
 async def token_ids(encoder: ZenEncoder, given: Input, role: Role, field: str) -> list[NDArray[np.int32]]:

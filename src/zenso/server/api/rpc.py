@@ -12,11 +12,13 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 from starlette.responses import Response
 
+from zenso import models
 from zenso.canonical import Role
 from zenso.errors import InputError, ZensoError
 from zenso.server.access import Caller
 from zenso.server.api.chat import ChatCompletionRequest, complete
 from zenso.server.api.documents import Where
+from zenso.server.api.inputs import encoder_of
 from zenso.server.api.routing import MEMORY_NAME, JsonRoute, Strict, TheCaller, TheServices, errors
 from zenso.server.api.search import Count, SearchRequest, find_hits
 from zenso.server.errors import Dialect, OverloadedError, RequestError, as_request_error, error_body
@@ -258,9 +260,8 @@ def _failure(
 
 
 def _embed(services: Services, params: TextEmbeddingParams) -> list[float]:
-    rows: list[list[float]] = (
-        services.encoder(params.model).encode_dense([params.text], params.dimensions).floats.tolist()
-    )
+    name = "" if params.model is None else models.lookup(params.model).name
+    rows: list[list[float]] = encoder_of(services, name).encode_dense([params.text], params.dimensions).floats.tolist()
     return rows[0]
 
 

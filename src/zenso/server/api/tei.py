@@ -68,7 +68,7 @@ async def embed(request: EmbedRequest, services: TheServices) -> Response:
     if request.normalize is False:
         message = "normalize is false, and there are no vectors of another length than 1; leave it out"
         raise RequestError(400, message, "invalid_request", "normalize")
-    encoder = await encoder_of(services)
+    encoder = encoder_of(services)
     if request.truncate is False:
         await services.run(_refuse_long, encoder, request.inputs)
     ids = await token_ids(encoder, request.inputs, request.role, "inputs")
@@ -81,7 +81,7 @@ async def similarity(request: SimilarityRequest, services: TheServices) -> Respo
     """Compare a sentence with others: the cosine of their vectors, -1 to 1."""
     options = request.parameters or _Reading()
     texts = [request.inputs.source_sentence, *request.inputs.sentences]
-    encoder = await encoder_of(services)
+    encoder = encoder_of(services)
     if options.truncate is False:
         await services.run(_refuse_long, encoder, texts)
     ids = await token_ids(encoder, texts, options.role, "inputs")
@@ -135,7 +135,7 @@ class Info(BaseModel):
 @router.get("/info", response_model=Info)
 async def info(services: TheServices) -> Response:
     """Describe the model and the server's limits."""
-    encoder = await encoder_of(services)
+    encoder = encoder_of(services)
     entry, limits = models.lookup(encoder.name), services.settings.limits
     return Json(
         {
