@@ -21,6 +21,7 @@ BENCHES = {
     "engines": "bench.engines",
     "quality": "bench.quality",
     "rerank": "bench.rerank",
+    "robust": "bench.robust",
     "search": "bench.search",
     "server": "bench.server",
     "soak": "bench.soak",

@@ -12,7 +12,6 @@ from zenso.errors import InputError
 # Threads are asked for with each request, not by the environment; and nothing is fetched.
 _THREAD_SETTINGS = ("OMP_", "MKL_", "GOMP_", "KMP_")
 _SETTINGS = {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
-_REMEDY = "give the Python of an environment that has sentence-transformers (bench/README.md says how to make one)"
 
 
 class PeerProcess:
@@ -21,10 +20,12 @@ class PeerProcess:
     Parameters
     ----------
     python : Path
-        Interpreter of an environment that has sentence-transformers.
+        Interpreter of an environment that has the package.
     script : Path
     arguments : str
         Of the script.
+    package : str
+        What the environment has; the command line's option of that name gave the interpreter.
 
     Raises
     ------
@@ -32,8 +33,9 @@ class PeerProcess:
         The interpreter cannot be started.
     """
 
-    def __init__(self, python: Path, script: Path, *arguments: str) -> None:
-        self._python = python
+    def __init__(self, python: Path, script: Path, *arguments: str, package: str = "sentence-transformers") -> None:
+        self._called = f"--{package} {python}"
+        self._remedy = f"give the Python of an environment that has {package} (bench/README.md says how to make one)"
         self._printed = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_THREAD_SETTINGS)}
         # -I: neither this folder's modules nor this environment's settings reach the other one.
@@ -49,7 +51,7 @@ class PeerProcess:
             )
         except OSError as error:
             self._printed.close()
-            message = f"--sentence-transformers {python} cannot be started ({error.strerror}); {_REMEDY}"
+            message = f"{self._called} cannot be started ({error.strerror}); {self._remedy}"
             raise InputError(message) from error
 
     def ask(self, request: object) -> Any:  # noqa: ANN401  # JSON
@@ -72,8 +74,8 @@ class PeerProcess:
             self._process.wait()
             self._printed.seek(0)
             last = self._printed.read().strip().splitlines()[-1:] or ["it printed nothing"]
-            message = f"--sentence-transformers {self._python} ended with status {self._process.returncode}: {last[0]}"
-            raise InputError(f"{message}; {_REMEDY}")
+            message = f"{self._called} ended with status {self._process.returncode}: {last[0]}"
+            raise InputError(f"{message}; {self._remedy}")
         return json.loads(line)
 
     def close(self) -> None:

@@ -49,15 +49,16 @@ def aggregate(  # noqa: PLR0913 - options of a command
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the result to this .npy file.")
     ] = None,
-    false_alarms: Annotated[
-        float,
-        typer.Option("--false-alarms", metavar="SHARE", help="Of honest rows that --outliers may flag."),
-    ] = 0.01,
     *,
     mix: Annotated[
         bool, typer.Option("--mix", help="Replace each row by the mean of the n - f nearest to it first.")
     ] = False,
-    outliers: Annotated[bool, typer.Option("--outliers", help="Also say which rows lie far from the others.")] = False,
+    outliers: Annotated[
+        bool,
+        typer.Option(
+            "--outliers", help="Also say which rows lie far from the others; of honest ones that is about 1%."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Combine vectors of which some may be hostile into one.
@@ -72,7 +73,7 @@ def aggregate(  # noqa: PLR0913 - options of a command
         raise InputError(f"--output {output} does not end in .npy, the only format there is; rename it")
     vectors, given = _read(source, weights)
     result = robust.aggregate(vectors, rule, f=f, weights=given, mix=mix)
-    far = robust.find_outliers(vectors, false_alarms=false_alarms) if outliers else None
+    far = robust.find_outliers(vectors) if outliers else None
     if output is not None:
         write_array(output, result.vector[None])
     if as_json:
