@@ -21,7 +21,7 @@ _INT16 = range(-(1 << 15), 1 << 15)
 
 
 @handle_errors()
-def aggregate(  # noqa: PLR0913 - options of a command
+def aggregate(
     source: Annotated[
         Path,
         typer.Argument(
