@@ -24,7 +24,7 @@ from bench.server_process import ServerProcess, free_port, zenso_command
 from zenso.errors import InputError
 from zenso.memory import Memory, check_memory
 
-MINUTES, QUICK_MINUTES = 60.0, 0.1
+MINUTES, QUICK_MINUTES = 60.0, 0.06
 CLIENTS = {"read": 3, "write": 2, "rude": 1}  # processes of each kind
 QUICK_CLIENTS = {"read": 1, "write": 1, "rude": 1}
 DATA = Path("../shared/data/nq_utd")
