@@ -14,14 +14,15 @@ LAYERS: dict[str, set[str]] = {
     "canonical": set(),
     "models": {"canonical"},
     "bitdelta": set(),
+    "robust": set(),
     "zen": {"canonical", "models", "bitdelta"},
     "memory": {"canonical", "zen", "bitdelta"},
     "rerank": {"canonical", "bitdelta", "zen", "memory"},
     "rag": {"models", "memory"},
     "evaluation": {"bitdelta", "zen", "memory", "rerank"},
     "integrations": {"canonical", "models", "zen", "memory", "rerank"},
-    "server": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag"},
-    "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "evaluation", "server"},
+    "server": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "robust"},
+    "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "robust", "evaluation", "server"},
 }
 SHARED = {"errors", "atomic_file", "__version__"}
 

@@ -1,5 +1,7 @@
 """Who comes in, and what each may do."""
 
+from urllib.parse import quote
+
 import httpx
 import pytest
 
@@ -165,3 +167,59 @@ def test_browsers_are_told_to_be_careful(client):
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert len(headers["x-request-id"]) == 16
     assert "server" not in headers
+
+
+def test_a_path_in_an_id_is_only_an_id(start_server, tmp_path):
+    names = [
+        "../../../../etc/passwd",
+        "/etc/passwd",
+        "..",
+        "a/../../b",
+        "C:\\Windows",
+        "%2e%2e%2f",
+        "a\x00b",
+        "\u202e/..",
+    ]
+    (tmp_path / "inside").mkdir()
+    server = start_server(tmp_path / "inside", "--keys", tmp_path / "none")
+    with server.client() as client:
+        for name in names:
+            added = client.post("/v1/documents", json={"documents": [{"id": name, "text": f"about {len(name)}"}]})
+            assert added.status_code in (200, 400, 422), added.text
+        for name in names:
+            found = client.get(f"/v1/documents/{quote(name, safe='')}")
+            if found.status_code == 200:
+                assert found.json()["id"] == name
+                assert found.json()["text"] == f"about {len(name)}"
+            assert "root:" not in found.text
+        for path in ("/static/../../../../etc/passwd", "/static/%2e%2e/%2e%2e/etc/passwd", "/static/x//etc/passwd"):
+            assert client.get(path).status_code == 404
+        memory = client.post("/v1/memories", json={"name": "../outside"})
+        assert memory.status_code in (400, 422)
+    assert [path.name for path in tmp_path.iterdir()] == ["inside"]
+
+
+def test_html_in_a_document_is_text_on_every_page(start_server, tmp_path):
+    attack = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'</textarea></title>"
+    server = start_server(tmp_path, "--keys", tmp_path / "none")
+    with server.client() as client:
+        document = {"id": f"id {attack}", "text": f"harmless words {attack}", "metadata": {"title": attack}}
+        assert client.post("/v1/documents", json={"documents": [document]}).status_code == 200
+        pages = [
+            client.get("/", params={"q": f"words {attack}"}),
+            client.get("/documents"),
+            client.get(f"/documents/{quote(document['id'], safe='')}"),
+            client.get("/documents", params={"where": attack, "memory": attack}),
+            client.get(f"/nothing/{attack}", headers={"Accept": "text/html"}),
+        ]
+        answer = client.post("/v1/search", json={"query": "words"})
+    assert "harmless" in pages[0].text
+    assert "harmless words" in pages[2].text
+    for page in pages:
+        if page.headers["content-type"].startswith("text/html"):
+            assert "<script>alert" not in page.text
+            assert "<img src=x" not in page.text
+            assert "script-src 'self'" in page.headers["content-security-policy"]
+            assert "unsafe-inline" not in page.headers["content-security-policy"]
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.headers["x-content-type-options"] == "nosniff"

@@ -81,9 +81,10 @@ def test_a_small_request_does_not_wait_for_a_large_one(shared):
 
 def test_a_large_request_is_not_overtaken_for_ever(shared):
     encoder = shared()
-    large = encoder.submit(ids_of(encoder, texts_of(random.Random(3), 12)))
     one_text = ids_of(encoder, ["bread"])
+    ids = ids_of(encoder, texts_of(random.Random(3), 12))
     waiting = [encoder.submit(one_text) for _ in range(200)]  # as many as fill each batch
+    large = encoder.submit(ids)
     sent = 0
     while not large.done():
         waiting.pop(0).result(SECONDS)

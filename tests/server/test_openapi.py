@@ -15,7 +15,7 @@ from tests.cli.process import child_environment
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 # Of each operation; more of them, by ZENSO_SCHEMATHESIS_EXAMPLES, are others each time.
-EXAMPLES = 350
+EXAMPLES = 165
 LEAST_REQUESTS = 5000
 
 
@@ -43,7 +43,15 @@ def test_answers_are_as_described(own_server, tmp_path):
     done = subprocess.run(
         [
             *(SCHEMATHESIS, "--config-file", CONFIGURATION, "--no-color", "run", f"{own_server.url}/openapi.json"),
-            *("--phases", "examples,coverage,fuzzing", "--max-examples", wanted or str(EXAMPLES), "--no-shrink"),
+            *(
+                "--phases",
+                "examples,coverage,fuzzing",
+                "--max-examples",
+                wanted or str(EXAMPLES),
+                "--no-shrink",
+                "--workers",
+                "2",
+            ),
             *("--generation-database", "none", "--suppress-health-check", "all", "--warnings", "off"),
             *(() if wanted else ("--seed", "1")),
         ],

@@ -97,6 +97,8 @@ def test_a_batch_is_answered_in_its_order(rpc):
         (call("get_text_embedding", ["a", 384, "none"]), -32000, "none"),
         (call("semantic_search", {"query": "a", "memory": "none"}), -32000, "there is no memory 'none'"),
         (call("semantic_search", ["a", ["b", ""]]), -32602, "text 1 is empty"),
+        (call("chat_completion", [[]]), -32602, "messages: List should have at least 1 item"),
+        (call("chat_completion", [[{"role": "user", "content": "a"}]]), -32000, "no language model"),
     ],
 )
 def test_errors_have_the_codes_of_the_standard(rpc, content, code, said):

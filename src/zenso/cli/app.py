@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import zenso
+from zenso.cli.aggregate import aggregate
 from zenso.cli.backup import backup, restore, snapshots
 from zenso.cli.chat import chat
 from zenso.cli.check import check
@@ -41,7 +42,7 @@ _COMMANDS = (
     *(index, search, rerank, embed, chat, serve, mcp),
     *(verify, check, reembed, compact),
     *(backup, snapshots, restore, export),
-    *(evaluate, train, demo, doctor),
+    *(evaluate, train, aggregate, demo, doctor),
 )
 for command in _COMMANDS:
     app.command()(command)

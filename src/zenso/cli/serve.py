@@ -3,7 +3,7 @@
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from zenso.cli.options import Threads
 from zenso.cli.output import handle_errors, note, print_json, printable
 from zenso.cli.progress import FetchReporter
 from zenso.errors import InputError
+
+if TYPE_CHECKING:
+    from zenso.server import Settings
 
 
 @handle_errors()
@@ -86,6 +89,13 @@ def serve(  # noqa: PLR0913 - options of a command
         else:
             _print_settings(shown)
         return
+    start(settings)
+
+
+def start(settings: "Settings") -> None:
+    """Serve until the end, with bars while models are fetched, and say where."""
+    from zenso import server  # noqa: PLC0415 - `zenso --help` does not wait for it
+
     with ExitStack() as bars:
         reporter = bars.enter_context(FetchReporter())
 

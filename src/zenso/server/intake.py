@@ -11,8 +11,9 @@ from zenso.server.errors import RequestError
 from zenso.server.responses import error_response
 from zenso.server.services import Services
 
-_IMPORTS = "/import"  # how the paths end whose body is read as it comes
-_STREAMED = ("/v1/chat/", "/mcp", "/events", "/v1/documents/export", "/verify/model/")  # may take longer than the limit
+_IMPORTS = ("/v1/documents/import", "/indexing/import")  # whose body is read as it comes
+# Answers that may take longer than the limit, with what is below.
+_STREAMED = ("/v1/chat/", "/mcp", "/indexing/events", "/v1/documents/export", "/verify/model/")
 
 
 class Intake:
@@ -28,11 +29,9 @@ class Intake:
             await self._app(scope, receive, send)
             return
         path, limits = scope["path"], self._services.settings.limits
-        is_import = path.endswith(_IMPORTS)
+        is_import = path in _IMPORTS
         most = limits.import_bytes if is_import else limits.body_bytes
-        seconds = (
-            None if is_import or path.startswith(_STREAMED) or path.endswith(_STREAMED) else limits.request_seconds
-        )
+        seconds = None if is_import or path.startswith(_STREAMED) else limits.request_seconds
         answer = _Answer(send)
         try:
             declared = Headers(scope=scope).get("content-length", "0")

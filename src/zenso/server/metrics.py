@@ -6,7 +6,16 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 
@@ -29,6 +38,7 @@ class Metrics:
     """
 
     def __init__(self, services: "Services") -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each, which says when it began
         self.registry = CollectorRegistry()
         labels = ("route", "method", "status")
         self._requests = Counter("zenso_requests", "Requests answered.", labels, registry=self.registry)

@@ -27,7 +27,8 @@ _POLICY = (
 )
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    # Addresses hold queries. With no-referrer the forms of our own pages would come from the origin "null".
+    (b"referrer-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
     (b"content-security-policy", _POLICY.encode()),

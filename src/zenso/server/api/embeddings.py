@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from zenso.canonical import Role
 from zenso.server.api.inputs import INPUT, Input, encoder_of, token_ids
-from zenso.server.api.routing import JsonRoute, TheServices, errors
+from zenso.server.api.routing import BodyRoute, TheServices, errors
 from zenso.server.errors import Dialect, RequestError
 from zenso.server.responses import Json
 from zenso.server.services import Services
 
-router = APIRouter(tags=["OpenAI"], route_class=JsonRoute, responses=errors(Dialect.OPENAI))
+router = APIRouter(tags=["OpenAI"], route_class=BodyRoute, responses=errors(Dialect.OPENAI))
 
 
 class EmbeddingsRequest(BaseModel):

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from zenso.canonical import well_formed
 from zenso.rerank import RerankResult, ZenReranker
-from zenso.server.api.routing import JsonRoute, TheServices, errors
+from zenso.server.api.routing import BodyRoute, TheServices, errors
 from zenso.server.batching import tokens_read
 from zenso.server.errors import Dialect, RequestError
 from zenso.server.responses import Json
@@ -192,7 +192,7 @@ class ScoreResponse(BaseModel):
 
 # --- routes ---------------------------------------------------------------------------------------------------------
 
-router = APIRouter(tags=["Rerank"], route_class=JsonRoute)
+router = APIRouter(tags=["Rerank"], route_class=BodyRoute)
 
 
 @router.post("/v2/rerank", response_model=CohereResponse, responses=errors(Dialect.COHERE))

@@ -27,20 +27,28 @@ class _JsonRequest(Request):
         return self._json
 
 
-class JsonRoute(APIRoute):
-    """A route whose JSON is read strictly, by its own parser."""
+class BodyRoute(APIRoute):
+    """A route that reads the body ahead of the framework, which would hide why it cannot be read: it is too large."""
+
+    request_class: type[Request] = Request
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request."""
         answer = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            strict = _JsonRequest(request.scope, request.receive)
+            given = self.request_class(request.scope, request.receive)
             if self.body_field is not None:
-                await strict.body()  # here, because the framework would hide that it is too large
-            return await answer(strict)
+                await given.body()
+            return await answer(given)
 
         return handle
+
+
+class JsonRoute(BodyRoute):
+    """A route of Zenso's own APIs, whose JSON is read strictly; other APIs take what their clients send."""
+
+    request_class = _JsonRequest
 
 
 class Strict(BaseModel):

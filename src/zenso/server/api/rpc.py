@@ -15,6 +15,7 @@ from starlette.responses import Response
 from zenso.canonical import Role
 from zenso.errors import InputError, ZensoError
 from zenso.server.access import Caller
+from zenso.server.api.chat import ChatCompletionRequest, complete
 from zenso.server.api.documents import Where
 from zenso.server.api.routing import MEMORY_NAME, JsonRoute, Strict, TheCaller, TheServices, errors
 from zenso.server.api.search import Count, SearchRequest, find_hits
@@ -71,6 +72,11 @@ async def semantic_search(services: Services, params: SemanticSearchParams) -> o
     return (await services.run(find_hits, services.memory(params.memory), request))["hits"]
 
 
+async def chat_completion(services: Services, params: ChatCompletionRequest) -> object:
+    """Return an answer as ``/v1/chat/completions`` does; whole, also where a stream is asked for."""
+    return await complete(await services.chats.start(params.plain), services.model_names[-1])
+
+
 @dataclass(frozen=True)
 class Method:
     """A method: what its parameters are (by position in the order of their fields), who may call it, and what it does.
@@ -85,11 +91,14 @@ class Method:
 
 _EMBED = Method(TextEmbeddingParams, Scope.READ, get_text_embedding)
 _SEARCH = Method(SemanticSearchParams, Scope.READ, semantic_search)
+_CHAT = Method(ChatCompletionRequest, Scope.READ, chat_completion)
 METHODS: dict[str, Method] = {
     "get_text_embedding": _EMBED,
     "citrate_getTextEmbedding": _EMBED,
     "semantic_search": _SEARCH,
     "citrate_semanticSearch": _SEARCH,
+    "chat_completion": _CHAT,
+    "citrate_chatCompletion": _CHAT,
 }
 
 router = APIRouter(tags=["JSON-RPC"], route_class=JsonRoute, responses=errors(Dialect.ZENSO))

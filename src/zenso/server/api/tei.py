@@ -11,7 +11,7 @@ from zenso import models
 from zenso.canonical import Role, well_formed
 from zenso.server.api.inputs import INPUT, Input, encoder_of, token_ids
 from zenso.server.api.rerank import MAX_DOCUMENTS
-from zenso.server.api.routing import JsonRoute, TheServices, errors
+from zenso.server.api.routing import BodyRoute, TheServices, errors
 from zenso.server.batching import BATCH_TOKENS
 from zenso.server.errors import Dialect, RequestError
 from zenso.server.responses import Json
@@ -19,7 +19,7 @@ from zenso.zen import ZenEncoder
 
 _SCALE = 32767  # of a canonical vector
 
-router = APIRouter(tags=["TEI"], route_class=JsonRoute, responses=errors(Dialect.TEI))
+router = APIRouter(tags=["TEI"], route_class=BodyRoute, responses=errors(Dialect.TEI))
 
 
 class _Reading(BaseModel):

@@ -43,7 +43,9 @@ TheFilter = Annotated[list[Row], Depends(_filter)]
 
 def form_values(choice: Choice, given: Sequence[Row]) -> dict[str, object]:
     """Return what the inputs for a memory and a filter show."""
-    return {"chosen": choice.name, "rows": list(given), "operators": OPERATORS, "fields": _fields(choice.memory)}
+    memory = choice.memory
+    inputs = {"chosen": choice.name, "rows": list(given), "operators": OPERATORS, "fields": _fields(memory)}
+    return inputs | {"held": 0 if memory is None else len(memory)}
 
 
 def _fields(memory: Memory | None) -> list[str]:

@@ -98,6 +98,9 @@ def _details(memory: Memory, document: Document) -> dict[str, object]:
     return {
         "text_digest": blake3(document.text.encode()).digest(),
         "vector_digest": blake3(data).digest() if data else None,
-        "metadata": {name: json.dumps(value, ensure_ascii=False) for name, value in document.metadata.items()},
+        "metadata": {
+            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for name, value in document.metadata.items()
+        },
         "provenance": {**provenance.get("model", {}), **{k: v for k, v in provenance.items() if k != "model"}},
     }

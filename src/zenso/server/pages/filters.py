@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 OPERATORS = {
     "$eq": "is",
@@ -29,10 +30,13 @@ class Row:
 
 
 def rows(fields: Sequence[str], operators: Sequence[str], values: Sequence[str]) -> list[Row]:
-    """Put together what the form sends; rows without a field are left out."""
+    """Put together what the form sends; rows without a field are left out.
+
+    An address that somebody wrote may leave out operators, which are ``$eq`` then, and values at the end.
+    """
     return [
-        Row(field.strip(), operator, value)
-        for field, operator, value in zip(fields, operators, values, strict=False)
+        Row(field.strip(), operator or "$eq", value)
+        for field, operator, value in zip_longest(fields, operators, values, fillvalue="")
         if field.strip()
     ]
 

@@ -15,9 +15,9 @@ _SECONDS = 30 * 24 * 3600  # that a browser keeps the key
 
 
 @router.get("/login")
-async def login_form(request: Request, services: TheServices) -> Response:
+async def login_form(request: Request) -> Response:
     """Show the form; needs no key."""
-    return render(request, "login.html", {"problem": None, "needs_key": bool(services.keys.list())})
+    return render(request, "login.html", {"problem": None})
 
 
 @router.post("/login")
@@ -25,7 +25,7 @@ async def login(request: Request, services: TheServices, key: Annotated[str, For
     """Keep a key that is right in a cookie that no script can read and no other site's page sends."""
     if services.keys.find(key.strip()) is None:
         problem = "This key is not known here, or its time is over."
-        return render(request, "login.html", {"problem": problem, "needs_key": True}, 401)
+        return render(request, "login.html", {"problem": problem}, 401)
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
         COOKIE,

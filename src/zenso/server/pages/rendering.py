@@ -31,12 +31,15 @@ def render(request: Request, template: str, values: Mapping[str, object], status
     template : str
         Name of a file in ``templates``.
     values : mapping
-        What the template shows; besides it knows ``services``, ``caller`` and the names of this module.
+        What the template shows; besides it knows ``services``, ``caller``, what the caller may, and the names
+        of this module.
     """
     caller = getattr(request.state, "caller", None)
+    services = request.app.state.services
     shared = {
-        "services": request.app.state.services,
+        "services": services,
         "caller": caller,
+        "needs_key": services.keys.are_needed,
         "may_write": caller is not None and caller.scope.includes(Scope.WRITE),
         "path": request.url.path,
     }

@@ -23,6 +23,9 @@ router = APIRouter()
 _READ_CHARACTERS = 60_000  # of all results together, that are read for their best passages: a second or two
 _AROUND = 240  # characters that are shown before and after a passage
 _STRONG, _WEAK = 0.6, 0.4  # cosines of tokens from which they are marked
+_LONGEST_WORD = 40  # characters that a mark is widened by
+_UNSPACED = "\u2e80"  # here the scripts begin that are written without spaces
+_TELLING = 0.5  # of the mean weight of the query's tokens: those with less, such as "the", mark nothing
 
 
 @dataclass(frozen=True)
@@ -122,15 +125,34 @@ def _beginning(text: str) -> list[Piece]:
 
 def _pieces(text: str, found: Explanation) -> list[Piece]:
     """Cut the surroundings of the best passage where a mark begins or ends."""
-    first, last = max(0, found.start - _AROUND), min(len(text), found.end + _AROUND)
+    begin, end = _word(text, found.start, found.end)
+    first, last = max(0, begin - _AROUND), min(len(text), end + _AROUND)
     marks: dict[tuple[int, int], str] = {}
     for match in found.matches:
-        if match.similarity >= _WEAK and first <= match.start < match.end <= last:
-            strong = match.similarity >= _STRONG or marks.get((match.start, match.end)) == "strong"
-            marks[match.start, match.end] = "strong" if strong else "weak"
-    edges = sorted({first, last, found.start, found.end, *(edge for span in marks for edge in span)})
+        telling = match.share * len(found.matches) >= _TELLING and any(map(str.isalnum, match.candidate))
+        if telling and match.similarity >= _WEAK and first <= match.start < match.end <= last:
+            word = _word(text, match.start, match.end)
+            strong = match.similarity >= _STRONG or marks.get(word) == "strong"
+            marks[word] = "strong" if strong else "weak"
+    first, last = min([first, *(start for start, _ in marks)]), max([last, *(stop for _, stop in marks)])
+    edges = sorted({first, last, begin, end, *(edge for span in marks for edge in span)})
     pieces = [Piece("…")] if first else []
-    for start, end in pairwise(edges):
-        mark = next((mark for (begin, stop), mark in marks.items() if begin <= start and end <= stop), "")
-        pieces.append(Piece(text[start:end], mark or ("passage" if found.start <= start and end <= found.end else "")))
+    for start, stop in pairwise(edges):
+        mark = next((mark for (left, right), mark in marks.items() if left <= start and stop <= right), "")
+        pieces.append(Piece(text[start:stop], mark or ("passage" if begin <= start and stop <= end else "")))
     return [*pieces, Piece("…")] if last < len(text) else pieces
+
+
+def _word(text: str, start: int, end: int) -> tuple[int, int]:
+    """Widen the place of a token, which may be a part of a word, to the word."""
+    least, most = max(0, start - _LONGEST_WORD), min(len(text), end + _LONGEST_WORD)
+    while start > least and _joined(text, start):
+        start -= 1
+    while end < most and _joined(text, end):
+        end += 1
+    return start, end
+
+
+def _joined(text: str, place: int) -> bool:
+    """Whether the characters before and at a place are of one word; scripts without spaces have words of one."""
+    return all(one.isalnum() and one < _UNSPACED for one in text[place - 1 : place + 1])

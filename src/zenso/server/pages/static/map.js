@@ -2,8 +2,8 @@
 const $ = (id) => document.getElementById(id);
 const frame = $("map"), canvas = $("canvas");
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const COLOURS = ["#3f51e0", "#d9480f", "#0b8a5f", "#b5179e", "#a87b00", "#0e7fa8"]; // readable on both papers
-const MARGIN = 0.08, REACH = 14, LEAST = 0.5, MOST = 400;
+const COLOURS = ["--group-1", "--group-2", "--group-3", "--group-4", "--group-5", "--group-6"];
+const MARGIN = 0.06, REACH = 14, LEAST = 0.25, MOST = 400;
 
 let points = [], groups = [], query = null, found = new Set();
 let zoom = 1, centre = [0, 0], chosen = -1, pending = false;
@@ -21,12 +21,12 @@ function draw() {
   paint.setTransform(ratio, 0, 0, ratio, 0, 0);
   paint.clearRect(0, 0, width, height);
   const size = Math.min(9, Math.max(2.5, 60 / Math.sqrt(points.length + 1)) * Math.sqrt(Math.max(1, zoom / 2)));
-  const plain = style("--accent"), other = style("--line-strong"), ink = style("--ink");
+  const plain = style("--accent"), other = style("--line-strong"), ink = style("--ink"), colours = COLOURS.map(style);
   points.forEach((point, number) => {
     const [x, y] = toScreen(point);
     if (x < -size || y < -size || x > width + size || y > height + size) return;
     paint.globalAlpha = 0.8;
-    paint.fillStyle = groups.length ? COLOURS[point[2]] ?? other : plain;
+    paint.fillStyle = groups.length ? colours[point[2]] ?? other : plain;
     paint.fillRect(x - size, y - size, 2 * size, 2 * size);
     if (found.has(number) || number === chosen) {
       paint.globalAlpha = 1;
@@ -74,7 +74,18 @@ function zoomAt(x, y, factor) {
   redraw();
 }
 const zoomMiddle = (factor) => zoomAt(canvas.clientWidth / 2, canvas.clientHeight / 2, factor);
-const fit = () => { zoom = 1; centre = [0, 0]; redraw(); };
+
+function fit() {
+  const bounds = [0, 1].map((axis) => {
+    const places = [...points, ...(query ? [query] : [])].map((point) => point[axis]);
+    return [Math.min(...places, 1), Math.max(...places, -1)];
+  });
+  centre = bounds.map(([low, high]) => (low + high) / 2);
+  const [width, height] = bounds.map(([low, high]) => Math.max(high - low, 0.02) / (2 - 4 * MARGIN));
+  zoom = Math.min(canvas.clientWidth / width, canvas.clientHeight / height) / 2 / half();
+  redraw();
+}
+
 const open = (number) => { if (number >= 0) location.href = points[number][4]; };
 
 const fingers = new Map();
@@ -138,7 +149,7 @@ function showLegend() {
     svg.setAttribute("viewBox", "0 0 1 1");
     svg.setAttribute("aria-hidden", "true");
     square.setAttribute("d", "M0 0h1v1h-1z");
-    square.style.fill = number < groups.length ? COLOURS[number] : "var(--line-strong)";
+    square.style.fill = `var(${number < groups.length ? COLOURS[number] : "--line-strong"})`;
     svg.append(square);
     item.append(svg, name);
     return item;
@@ -158,6 +169,7 @@ if (frame) {
     ({ points, groups, query } = data);
     found = new Set(data.found);
     showLegend();
+    fit();
     frame.dataset.ready = "yes";
   } catch (error) {
     $("map-title").textContent = `The points could not be fetched: ${error.message}`;
