@@ -138,6 +138,10 @@ def configure_logging(settings: Logging) -> None:
         logger.handlers[:] = [handler]
         logger.setLevel(settings.level.upper())
         logger.propagate = False
+    root = logging.getLogger()
+    root.handlers[:] = [handler]  # libraries would have their own, in forms of their own
+    root.setLevel(logging.WARNING)
+    logging.getLogger("mcp").setLevel(logging.ERROR)  # its warnings repeat what clients sent
     logging.getLogger("uvicorn.access").disabled = True  # it would log queries in addresses
 
 
