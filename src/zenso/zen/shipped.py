@@ -18,4 +18,4 @@ def read_shipped(folder: Path, model: str, what: str) -> tuple[bytes, str]:
         return path.read_bytes(), str(path)
     except OSError as error:
         known = ", ".join(sorted(each.stem for each in folder.glob("*.safetensors")))
-        raise ModelError(f"no {what} are shipped for the model {model!r}; there are for {known}") from error
+        raise ModelError(f"no {what} are shipped for the model {model!r}; there are some for {known}") from error
