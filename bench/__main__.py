@@ -23,6 +23,8 @@ BENCHES = {
     "rerank": "bench.rerank",
     "robust": "bench.robust",
     "search": "bench.search",
+    "server": "bench.server",
+    "soak": "bench.soak",
 }
 
 

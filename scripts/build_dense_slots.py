@@ -64,7 +64,8 @@ def cells_of(slots: DenseSlots, states: CachedStates, every: int = 1) -> NDArray
 def axes_of(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return principal axes as columns, that of the largest variance first, each with a positive sum."""
     axes: NDArray[np.float64] = np.linalg.eigh(covariance)[1][:, ::-1]
-    return axes * np.where(axes.sum(axis=0) < 0, -1, 1)
+    positive: NDArray[np.float64] = axes * np.where(axes.sum(axis=0) < 0, -1, 1)
+    return positive
 
 
 def learn(model: str, sentences: CachedStates, paragraphs: CachedStates, questions: CachedStates) -> DenseSlots:

@@ -36,6 +36,7 @@ error. Bars and colours appear on a terminal only; `NO_COLOR` turns colours off.
 | environment variable | meaning |
 |---|---|
 | `ZENSO_MEMORY` | the memory that a command uses when none is given |
+| `ZENSO_CONFIG` | the settings of `zenso serve` |
 | `ZENSO_CACHE` | where models are kept, instead of the user's cache folder |
 | `ZENSO_MODEL_FOLDER` | a folder that holds a model's files already |
 | `ZENSO_OFFLINE` | `1` forbids the network |

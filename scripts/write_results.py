@@ -205,6 +205,59 @@ def concurrency(found: Results) -> str:
     return _paragraph(text, found)
 
 
+SERVED = {
+    "single": "a query, embedded",
+    "batch": "32 passages, embedded",
+    "rerank": "50 passages, reranked",
+    "search": "search by codes",
+    "hybrid": "search by codes and words",
+}
+
+
+def served(found: Results) -> str:
+    """Tell how many requests a server answers, and how fast."""
+    rows = []
+    for key, name in SERVED.items():
+        for connections in (1, 8, 64):
+            one = f"{key}_{connections}"
+            if found[f"{one}_rps"] is None:
+                continue
+            theirs = found[f"peer_{one}_rps"]
+            rows.append(
+                [
+                    name,
+                    f"{connections}",
+                    *(_number(found[f"{side}{one}_rps"], 1) for side in ("", "peer_")),
+                    _number(theirs and found[f"{one}_rps"] / theirs),
+                    *(
+                        f"{_number(found[f'{side}{one}_p50_ms'], 0)} ({_number(found[f'{side}{one}_p99_ms'], 0)})"
+                        for side in ("", "peer_")
+                    ),
+                    *(_number(found[f"{side}{one}_cpu_ms"], 1) for side in ("", "peer_")),
+                ]
+            )
+    header = ["", "connections", "requests/s", "infinity-emb", "ratio", "p50 (p99), ms", "infinity-emb"]
+    what = """{machine_cores} processors for the server and for what sends the requests; queries of
+        {query_tokens_median:.0f} tokens and passages of {passage_tokens_median:.0f} in the median;
+        {documents:,} documents are searched. infinity-emb {version_infinity_emb} runs the same model in PyTorch
+        fp32. It reranks with cross-encoders only, so its row is that of embedding the same 51 texts; it has no
+        search, so its row is that of its engine with FAISS's exact inner product behind it. The last columns are
+        processor milliseconds a request."""
+    return f"{_paragraph(what, found)}\n\n{_table([*header, 'CPU, ms', 'infinity-emb'], rows)}"
+
+
+def soak(found: Results) -> str:
+    """Tell how a server stood a long mixed load."""
+    text = """{minutes:g} minutes, {clients} clients, {requests_per_s:.0f} requests a second ({embeds:,} embeddings,
+        {reranks:,} reranks, {searches:,} searches, {adds:,} adds, {deletes:,} deletes), {left_early:,} clients that
+        left in the middle, {half_requests:,} halves of requests, {garbage:,} times garbage, {refused_clearly:,}
+        requests refused with a clear error, and a SIGKILL in the middle (back after {restart_seconds:.1f} s):
+        {wrong_answers} wrong answers, {writes_lost} of {acknowledged_writes:,} acknowledged writes lost,
+        {deletes_undone} deletes undone, {check_findings} findings of the check. Memory: {memory_mb_median:.0f} MB in
+        the median, {memory_mb_max:.0f} MB at most, {slope} MB an hour."""
+    return _paragraph(text, found, slope=_number(found["memory_slope_mb_per_hour"], 1))
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quality": ("Ranking", ranking),
     "rerank": ("Reranking", reranking),
@@ -213,6 +266,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "search": ("Search", search),
     "crash": ("Crashes", crash),
     "concurrency": ("Concurrency", concurrency),
+    "server": ("Server", served),
+    "soak": ("An hour of mixed load", soak),
 }
 
 

@@ -88,7 +88,7 @@ def test_a_quick_run(tmp_path):
     assert process.returncode == 0, process.stderr
     results = json.loads(file.read_text("utf-8"))
     assert set(results) == documented("`bitdelta`") | documented("Keys of every measurement")
-    assert (results["documents"], results["queries"], results["training_vectors"]) == (600, 60, 2000)
+    assert (results["documents"], results["queries"], results["training_vectors"]) == (240, 40, 600)
     sizes = (52, 100, 148, 196, 244, 388, 484, 964)
     recalls = [results[f"zenso_{size}_recall_at_10"] for size in sizes]
     assert recalls == sorted(recalls)

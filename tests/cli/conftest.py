@@ -1,15 +1,23 @@
 import subprocess
+import sys
 
 import pytest
 
 from tests.cli.process import SCRIPT, Result, child_environment
+from zenso.cli.app import main
 
 
 @pytest.fixture
-def zenso(tmp_path):
+def place(tmp_path):
+    """The folder where commands run."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def zenso(place):
     """Run the installed command in an empty folder; a warning would be a user's problem, so it is an error."""
-    place = tmp_path / "place"
-    place.mkdir()
 
     def run(*arguments, code=0, stdin=None, environment=None, **options):
         given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
@@ -26,6 +34,27 @@ def zenso(tmp_path):
         result = Result(done.returncode, done.stdout.decode(), done.stderr.decode())
         assert result.code == code, f"exit code {result.code}\n{result.out}\n{result.err}"
         assert "Traceback" not in result.err
+        return result
+
+    run.place = place
+    return run
+
+
+@pytest.fixture
+def zenso_here(place, monkeypatch, capfd):
+    """As ``zenso``, but in this process, whose numba and PyTorch are loaded once: for tests that run many commands."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("ZENSO_MEMORY", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["zenso", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        result = Result(ended.value.code or 0, *capfd.readouterr())
+        assert result.code == code, f"exit code {result.code}\n{result.out}\n{result.err}"
         return result
 
     run.place = place

@@ -10,9 +10,9 @@ WIDTH = 24
 
 
 @pytest.fixture
-def vectors(zenso):
+def vectors(zenso_here):
     rows = np.random.default_rng(0).standard_normal((300, WIDTH)) * 0.85 ** np.arange(WIDTH)
-    np.save(zenso.place / "v.npy", rows.astype(np.float32))
+    np.save(zenso_here.place / "v.npy", rows.astype(np.float32))
     return rows
 
 
@@ -35,40 +35,40 @@ def test_encode_look_and_decode(zenso, vectors):
     assert sorted(path.name for path in zenso.place.iterdir()) == ["c.npy", "d.npy", "v.npy"]
 
 
-def test_training_lowers_the_error(zenso, vectors):
-    told = zenso("codec", "train", "v.npy", "-o", "book.safetensors", "--base-rows", 1, "--json").json
-    sizes = zenso("codec", "info", "book.safetensors", "--json").json
+def test_training_lowers_the_error(zenso_here, vectors):
+    told = zenso_here("codec", "train", "v.npy", "-o", "book.safetensors", "--base-rows", 1, "--json").json
+    sizes = zenso_here("codec", "info", "book.safetensors", "--json").json
     assert sizes["codebook"] == told["codebook"]
     assert (sizes["width"], sizes["base_rows"], sizes["sizes"][:2]) == (WIDTH, 1, [7, 10])
-    plain = zenso("codec", "measure", "v.npy", "--size", 7, "--json").json
-    learned = zenso("codec", "measure", "v.npy", "--size", 7, "-c", "book.safetensors", "--json").json
+    plain = zenso_here("codec", "measure", "v.npy", "--size", 7, "--json").json
+    learned = zenso_here("codec", "measure", "v.npy", "--size", 7, "-c", "book.safetensors", "--json").json
     assert plain["queries"] == 300
     assert learned["sizes"][0]["recall_at_10"] > plain["sizes"][0]["recall_at_10"]
     assert learned["sizes"][0]["mean_cosine"] > plain["sizes"][0]["mean_cosine"]
-    zenso("codec", "encode", "v.npy", "-o", "c.npy", "-s", 10, "-c", "book.safetensors")
-    zenso("codec", "decode", "c.npy", "-o", "d.npy", "-c", "book.safetensors")
-    assert cosines(np.load(zenso.place / "d.npy"), vectors).mean() > 0.9
+    zenso_here("codec", "encode", "v.npy", "-o", "c.npy", "-s", 10, "-c", "book.safetensors")
+    zenso_here("codec", "decode", "c.npy", "-o", "d.npy", "-c", "book.safetensors")
+    assert cosines(np.load(zenso_here.place / "d.npy"), vectors).mean() > 0.9
 
 
-def test_measure_shows_a_line_a_size(zenso, vectors):
-    lines = zenso("codec", "measure", "v.npy").out.splitlines()
+def test_measure_shows_a_line_a_size(zenso_here, vectors):
+    lines = zenso_here("codec", "measure", "v.npy").out.splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["7", "10", "13", "16", "19", "28", "34", "64"]
     assert float(lines[-1].split()[1]) > 0.99
-    np.save(zenso.place / "few.npy", vectors[:3])
-    row = zenso("codec", "measure", "few.npy", "--size", 64, "--json").json["sizes"][0]
+    np.save(zenso_here.place / "few.npy", vectors[:3])
+    row = zenso_here("codec", "measure", "few.npy", "--size", 64, "--json").json["sizes"][0]
     assert row["recall_at_10"] is None
     assert row["mean_cosine"] > 0.999
 
 
-def test_canonical_vectors_and_the_shipped_codebook(zenso):
+def test_canonical_vectors_and_the_shipped_codebook(zenso_here):
     rows = np.random.default_rng(1).standard_normal((20, 384))
     quantised = np.rint(rows / np.linalg.norm(rows, axis=1, keepdims=True) * 32767)
-    np.save(zenso.place / "i.npy", quantised.astype(">i2"))
-    np.save(zenso.place / "f.npy", np.asfortranarray(rows))
+    np.save(zenso_here.place / "i.npy", quantised.astype(">i2"))
+    np.save(zenso_here.place / "f.npy", np.asfortranarray(rows))
     for name in ("i", "f"):
-        zenso("codec", "encode", f"{name}.npy", "-o", f"{name}c.npy", "-s", 52, "-c", "all-MiniLM-L6-v2")
-    assert np.array_equal(np.load(zenso.place / "ic.npy"), np.load(zenso.place / "fc.npy"))
-    assert "52 100 148" in zenso("codec", "info", "all-MiniLM-L6-v2").out
+        zenso_here("codec", "encode", f"{name}.npy", "-o", f"{name}c.npy", "-s", 52, "-c", "all-MiniLM-L6-v2")
+    assert np.array_equal(np.load(zenso_here.place / "ic.npy"), np.load(zenso_here.place / "fc.npy"))
+    assert "52 100 148" in zenso_here("codec", "info", "all-MiniLM-L6-v2").out
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,15 @@ def test_bad_vectors_are_named(tmp_path, array, named):
         read_vectors(tmp_path / "bad.npy")
 
 
-def test_bad_files_sizes_and_codebooks_are_named(zenso, vectors):
-    (zenso.place / "text.npy").write_text("no array")
-    np.savez(zenso.place / "two.npz", a=vectors, b=vectors)
-    zenso("codec", "encode", "v.npy", "-o", "c.npy", "-s", 7)
-    codes = np.load(zenso.place / "c.npy")
+def test_bad_files_sizes_and_codebooks_are_named(zenso_here, vectors):
+    (zenso_here.place / "text.npy").write_text("no array")
+    np.savez(zenso_here.place / "two.npz", a=vectors, b=vectors)
+    zenso_here("codec", "encode", "v.npy", "-o", "c.npy", "-s", 7)
+    codes = np.load(zenso_here.place / "c.npy")
     codes[4, 0] = 0x11
-    np.save(zenso.place / "damaged.npy", codes)
-    np.save(zenso.place / "nan.npy", np.full((2, WIDTH), np.nan))
-    np.save(zenso.place / "wide.npy", np.zeros((2, 5000), np.float32))
+    np.save(zenso_here.place / "damaged.npy", codes)
+    np.save(zenso_here.place / "nan.npy", np.full((2, WIDTH), np.nan))
+    np.save(zenso_here.place / "wide.npy", np.zeros((2, 5000), np.float32))
     for arguments, named in [
         (("encode", "none.npy", "-o", "x.npy", "-s", 7), "none.npy cannot be read"),
         (("encode", "text.npy", "-o", "x.npy", "-s", 7), "text.npy cannot be read"),
@@ -119,7 +119,7 @@ def test_bad_files_sizes_and_codebooks_are_named(zenso, vectors):
         (("info", "v.npy"), "codes must be uint8"),
         (("train", "v.npy", "-o", "none/b.safetensors"), "cannot be written"),
     ]:
-        done = zenso("codec", *arguments, code=1)
+        done = zenso_here("codec", *arguments, code=1)
         assert done.is_one_error_line, done.err
         assert named in done.err
-    assert not (zenso.place / "x.npy").exists()
+    assert not (zenso_here.place / "x.npy").exists()

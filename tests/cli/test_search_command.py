@@ -29,8 +29,8 @@ def test_text(zenso, notes):
     assert "\x1b" not in result.out
 
 
-def test_explain(zenso, notes):
-    found = zenso("search", "how to bake", "-m", notes, "-k", "2", "--json", "--explain").json
+def test_explain(zenso_here, notes):
+    found = zenso_here("search", "how to bake", "-m", notes, "-k", "2", "--json", "--explain").json
     assert sorted(found) == ["documents", "explanation", "hits", "query", "seconds"]
     stages = {stage["name"]: stage for stage in found["explanation"]["stages"]}
     assert list(stages) == ["codes", "words", "fused"]  # so few documents are not scanned first
@@ -38,20 +38,20 @@ def test_explain(zenso, notes):
     best = stages["fused"]["candidates"]
     assert [candidate["id"] for candidate in best[:2]] == [hit["id"] for hit in found["hits"]]
     assert best[0]["score"] == pytest.approx(found["hits"][0]["score"], abs=1e-6)
-    shown = zenso("search", "how to bake", "-m", notes, "-k", "2", "--explain").out
+    shown = zenso_here("search", "how to bake", "-m", notes, "-k", "2", "--explain").out
     assert "stage codes: 4 considered, 4 left" in shown
     assert found["hits"][0]["id"] in shown
-    assert "explanation" not in zenso("search", "how to bake", "-m", notes, "--json").json
+    assert "explanation" not in zenso_here("search", "how to bake", "-m", notes, "--json").json
 
 
-def test_filters(zenso, notes):
+def test_filters(zenso_here, notes):
     def texts(*where):
         options = [part for text in where for part in ("--where", text)]
-        return {hit["text"] for hit in zenso("search", "story", "-m", notes, "--json", *options).json["hits"]}
+        return {hit["text"] for hit in zenso_here("search", "story", "-m", notes, "--json", *options).json["hits"]}
 
     assert texts("year=1851") == {"A whale hunt at sea"}
     assert texts("lang=de", '{"year": {"$exists": true}}') == {"Ein Zauberberg"}
-    result = zenso("search", "story", "-m", notes, "--where", "lang=fr")
+    result = zenso_here("search", "story", "-m", notes, "--where", "lang=fr")
     assert (result.out, result.err.count("\n")) == ("", 1)
     assert "nothing found" in result.err
 
@@ -76,9 +76,9 @@ def test_where_that_makes_no_sense(given):
         parse_where([given])
 
 
-def test_rerank_orders_by_the_text(zenso, notes):
+def test_rerank_orders_by_the_text(zenso_here, notes):
     options = ("search", "what tomatoes want", "-m", notes, "--json")
-    plain, reranked = zenso(*options).json["hits"], zenso(*options, "--rerank").json["hits"]
+    plain, reranked = zenso_here(*options).json["hits"], zenso_here(*options, "--rerank").json["hits"]
     assert {hit["id"] for hit in plain} == {hit["id"] for hit in reranked}
     assert reranked[0]["text"].startswith("Tomatoes")
     assert [hit["score"] for hit in plain] != [hit["score"] for hit in reranked]
@@ -92,12 +92,12 @@ def test_no_memory(zenso):
     assert not (zenso.place / "memory.zenso").exists()
 
 
-def test_an_empty_memory(zenso):
-    (zenso.place / "empty.txt").touch()
-    zenso("index", "empty.txt")
-    result = zenso("search", "anything")
+def test_an_empty_memory(zenso_here):
+    (zenso_here.place / "empty.txt").touch()
+    zenso_here("index", "empty.txt")
+    result = zenso_here("search", "anything")
     assert (result.out, result.err) == ("", "nothing found: memory.zenso holds 0 chunks\n")
-    assert zenso("search", "anything", "--json").json["hits"] == []
+    assert zenso_here("search", "anything", "--json").json["hits"] == []
 
 
 def test_a_reader_that_has_seen_enough(notes):
@@ -133,12 +133,12 @@ def test_wide_and_long_words_are_wrapped(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("dimensions", ["1920", "3840", "7680", "auto"])
-def test_dimensions(zenso, notes, dimensions):
-    found = zenso("search", "bread", "-m", notes, "--dimensions", dimensions, "--explain", "--json").json
+def test_dimensions(zenso_here, notes, dimensions):
+    found = zenso_here("search", "bread", "-m", notes, "--dimensions", dimensions, "--explain", "--json").json
     scored = found["explanation"]["dimensions"]
     assert str(scored) == dimensions or (dimensions == "auto" and scored in {1920, 3840, 7680})
     assert "flour" in found["hits"][0]["text"]
-    shown = zenso("search", "bread", "-m", notes, "--dimensions", dimensions, "--explain").out
+    shown = zenso_here("search", "bread", "-m", notes, "--dimensions", dimensions, "--explain").out
     assert f"{scored:,} dimensions of the codes scored" in shown
 
 

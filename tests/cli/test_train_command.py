@@ -12,9 +12,9 @@ ARTIFACT = "all-MiniLM-L6-v2.safetensors"
 
 
 @pytest.fixture
-def data(zenso):
-    write_retrieval_set(zenso.place / "notes")
-    write_triplets(zenso.place / "opposites")
+def data(zenso_here):
+    write_retrieval_set(zenso_here.place / "notes")
+    write_triplets(zenso_here.place / "opposites")
     return ["--data", "notes", "--data", "opposites"]
 
 
@@ -43,17 +43,17 @@ def test_all_stages_and_again(zenso, data):
     read(run / ARTIFACT)
 
 
-def test_a_stage_after_another(zenso, data):
-    zenso("train", *data, "--out", "first", "--stage", "1", "--steps", "2", "--share", "7", "--cache", "states")
-    given = zenso.place / "first" / ARTIFACT
-    zenso("train", *data, "--out", "second", "--stage", "3", "--steps", "2", "--from", given, "--cache", "states")
-    assert read(zenso.place / "second" / ARTIFACT).basis.share == 7
+def test_a_stage_after_another(zenso_here, data):
+    zenso_here("train", *data, "--out", "first", "--stage", "1", "--steps", "2", "--share", "7", "--cache", "states")
+    given = zenso_here.place / "first" / ARTIFACT
+    zenso_here("train", *data, "--out", "second", "--stage", "3", "--steps", "2", "--from", given, "--cache", "states")
+    assert read(zenso_here.place / "second" / ARTIFACT).basis.share == 7
 
 
-def test_no_steps_give_the_principal_axes(zenso, data):
-    done = zenso("train", *data, "--out", "run", "--stage", "1", "--steps", "0", "--json")
+def test_no_steps_give_the_principal_axes(zenso_here, data):
+    done = zenso_here("train", *data, "--out", "run", "--stage", "1", "--steps", "0", "--json")
     assert done.json[0]["before"] == done.json[0]["after"]
-    assert read(zenso.place / "run" / ARTIFACT).basis.share == 21
+    assert read(zenso_here.place / "run" / ARTIFACT).basis.share == 21
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_no_steps_give_the_principal_axes(zenso, data):
         (["--data", "notes", "--head", "--share", "3"], "--share is of slots"),
     ],
 )
-def test_what_cannot_be_used(zenso, data, arguments, said):
-    done = zenso("train", *arguments, "--out", "run", "--steps", "1", code=1)
+def test_what_cannot_be_used(zenso_here, data, arguments, said):
+    done = zenso_here("train", *arguments, "--out", "run", "--steps", "1", code=1)
     assert done.is_one_error_line
     assert said in done.err
 
 
-def test_a_folder_of_another_run(zenso, data):
-    zenso("train", *data, "--out", "run", "--stage", "1", "--steps", "2")
-    done = zenso("train", *data, "--out", "run", "--stage", "1", "--steps", "2", "--seed", "9", code=1)
+def test_a_folder_of_another_run(zenso_here, data):
+    zenso_here("train", *data, "--out", "run", "--stage", "1", "--steps", "2")
+    done = zenso_here("train", *data, "--out", "run", "--stage", "1", "--steps", "2", "--seed", "9", code=1)
     assert "a run with other seed" in done.err

@@ -10,9 +10,9 @@ from zenso.memory.database import FILE_NAME
 
 
 @pytest.fixture
-def memory(notes, zenso):
-    shutil.copytree(notes, zenso.place / "notes.zenso")
-    return zenso.place / "notes.zenso"
+def memory(notes, zenso_here):
+    shutil.copytree(notes, zenso_here.place / "notes.zenso")
+    return zenso_here.place / "notes.zenso"
 
 
 def edit(memory, statement):
@@ -20,32 +20,32 @@ def edit(memory, statement):
         connection.execute(statement)
 
 
-def found(zenso, memory):
-    return {hit["id"] for hit in zenso("search", "water", "-m", memory, "-k", 99, "--json").json["hits"]}
+def found(zenso_here, memory):
+    return {hit["id"] for hit in zenso_here("search", "water", "-m", memory, "-k", 99, "--json").json["hits"]}
 
 
-def test_back_up_list_and_restore(zenso, memory):
-    before = found(zenso, memory)
-    assert "4 documents" in zenso("backup", memory, "safe").out
+def test_back_up_list_and_restore(zenso_here, memory):
+    before = found(zenso_here, memory)
+    assert "4 documents" in zenso_here("backup", memory, "safe").out
     edit(memory, "DELETE FROM documents WHERE seq = 1")
-    taken = zenso("backup", memory, "safe", "--json").json
+    taken = zenso_here("backup", memory, "safe", "--json").json
     assert (taken["snapshot"]["documents"], taken["deleted"]) == (3, [])
-    listed = zenso("snapshots", "safe", "--json").json
+    listed = zenso_here("snapshots", "safe", "--json").json
     assert [snapshot["documents"] for snapshot in listed] == [4, 3]
-    shown = zenso("snapshots", "safe").out
+    shown = zenso_here("snapshots", "safe").out
     assert all(snapshot["path"].rsplit("/", 1)[-1] in shown for snapshot in listed)
-    assert zenso("restore", listed[0]["path"], memory, code=1).is_one_error_line
-    assert found(zenso, memory) != before
-    restored = zenso("restore", listed[0]["path"], memory, "--force", "--json").json
+    assert zenso_here("restore", listed[0]["path"], memory, code=1).is_one_error_line
+    assert found(zenso_here, memory) != before
+    restored = zenso_here("restore", listed[0]["path"], memory, "--force", "--json").json
     assert restored["snapshot"] == listed[0]
-    assert found(zenso, memory) == before
-    assert "3 documents" in zenso("restore", listed[1]["path"], "other.zenso").out
-    kept = zenso("backup", memory, "safe", "--keep", 1, "--json").json
+    assert found(zenso_here, memory) == before
+    assert "3 documents" in zenso_here("restore", listed[1]["path"], "other.zenso").out
+    kept = zenso_here("backup", memory, "safe", "--keep", 1, "--json").json
     assert kept["deleted"] == [snapshot["path"] for snapshot in listed]
-    assert len(zenso("snapshots", "safe", "--json").json) == 1
+    assert len(zenso_here("snapshots", "safe", "--json").json) == 1
 
 
-def test_errors_are_one_line(zenso, memory):
+def test_errors_are_one_line(zenso_here, memory):
     for arguments in (
         ["backup", "none.zenso", "safe"],
         ["snapshots", "none"],
@@ -56,8 +56,8 @@ def test_errors_are_one_line(zenso, memory):
         ["reembed", memory, "--model", "no-such-model"],
         ["compact", "none.zenso"],
     ):
-        assert zenso(*arguments, code=1).is_one_error_line
-    assert not (zenso.place / "none.zenso").exists()
+        assert zenso_here(*arguments, code=1).is_one_error_line
+    assert not (zenso_here.place / "none.zenso").exists()
 
 
 def test_check_repair_and_embed_again(zenso, memory):
@@ -78,26 +78,26 @@ def test_check_repair_and_embed_again(zenso, memory):
     assert "no mismatch" in zenso("verify", "-m", memory).out
 
 
-def test_compact(zenso, memory):
-    before = found(zenso, memory)
-    result = zenso("compact", memory, "--json").json
+def test_compact(zenso_here, memory):
+    before = found(zenso_here, memory)
+    result = zenso_here("compact", memory, "--json").json
     assert 0 < result["bytes_after"] <= result["bytes_before"]
-    assert " now" in zenso("compact", memory).out
-    assert found(zenso, memory) == before
+    assert " now" in zenso_here("compact", memory).out
+    assert found(zenso_here, memory) == before
 
 
-def test_export_and_import(zenso, memory):
-    before = found(zenso, memory)
+def test_export_and_import(zenso_here, memory):
+    before = found(zenso_here, memory)
     for name in ("plain.jsonl", "packed.jsonl.gz", "arrays.npz"):
-        assert zenso("export", memory, name, "--json").json["documents"] == 4
-        result = zenso("import", f"{name}.zenso", name, "--json").json
+        assert zenso_here("export", memory, name, "--json").json["documents"] == 4
+        result = zenso_here("import", f"{name}.zenso", name, "--json").json
         assert (result["documents"], result["held"]) == (4, 4)
         assert result["embedded"] == (0 if name == "arrays.npz" else 4)
-        assert found(zenso, f"{name}.zenso") == before
-    assert "4 documents" in zenso("export", memory, "whole.jsonl", "--embeddings").out
-    assert "0 texts embedded" in zenso("import", "new.zenso", "whole.jsonl").out
-    (zenso.place / "bad.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
-    bad = zenso("import", "new.zenso", "bad.jsonl", code=1)
+        assert found(zenso_here, f"{name}.zenso") == before
+    assert "4 documents" in zenso_here("export", memory, "whole.jsonl", "--embeddings").out
+    assert "0 texts embedded" in zenso_here("import", "new.zenso", "whole.jsonl").out
+    (zenso_here.place / "bad.jsonl").write_text('{"text": "one"}\n{"text": 2}\n')
+    bad = zenso_here("import", "new.zenso", "bad.jsonl", code=1)
     assert bad.is_one_error_line
     assert "line 2" in bad.err
-    assert zenso("export", "none.zenso", "a.jsonl", code=1).is_one_error_line
+    assert zenso_here("export", "none.zenso", "a.jsonl", code=1).is_one_error_line

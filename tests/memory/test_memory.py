@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import zenso.memory
 from zenso.bitdelta import top_k
 from zenso.errors import InputError, ModelError, StorageError
-from zenso.memory import Document, Hit, Memory, UnknownIdError, store
+from zenso.memory import Document, Hit, Memory, UnknownIdError, reading, store
 from zenso.memory.words import rank_by_words
 
 
@@ -28,6 +28,7 @@ def test_public_names():
         "MemoryInfo",
         "Metadata",
         "MetadataValue",
+        "Page",
         "SearchSettings",
         "Snapshot",
         "Source",
@@ -436,3 +437,21 @@ def assert_search_is_exhaustive(memory, model, encoder):
     with memory._database.read() as connection:
         found = rank_by_words(connection, ["dog"], 9, None)
         assert [store.document_at(connection, seq).id for seq in found] == by_words
+
+
+def test_pages_hold_every_document_once(memory, monkeypatch):
+    memory.add(
+        [f"text {n}" for n in range(7)], ids=[str(n) for n in range(7)], metadata=[{"odd": n % 2} for n in range(7)]
+    )
+    first = memory.page(limit=3)
+    memory.delete("1")
+    memory.add("another", ids="7")
+    rest = memory.page(after=first.next, limit=10)
+    assert [one.id for one in first.documents + rest.documents] == [str(n) for n in range(8)]
+    assert rest.next is None
+    assert [one.id for one in memory.page({"odd": 1}).documents] == ["3", "5"]
+    monkeypatch.setattr(reading, "PAGE_CHARACTERS", 8)  # of which one text has six
+    assert len(memory.page().documents) == 2
+    for wrong in ({"limit": 0}, {"after": -1}, {"after": 2**63}):
+        with pytest.raises(InputError, match="give a limit of at least 1"):
+            memory.page(**wrong)

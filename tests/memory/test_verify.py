@@ -85,6 +85,13 @@ def test_a_clean_memory(filled, encoder):
     assert (filled / FILE_NAME).read_bytes() == before
 
 
+def test_only_the_documents_asked_for_are_checked(filled, encoder):
+    set_column(filled, "code", b"")
+    assert verify_memory(filled, encoder, ids=["bread", "unknown"]).ok
+    report = verify_memory(filled, encoder, ids=["fox", "bread"])
+    assert (report.checked, [found.id for found in report.mismatches]) == (2, ["fox"])
+
+
 def test_the_chunk_id_of_a_row_names_its_text(filled, encoder):
     assert column(filled, "chunk_id") == chunk_id("fox", 0, TEXTS["fox"])
     with Memory.open(filled, encoder=encoder) as memory:

@@ -22,11 +22,12 @@ TEXTS = {
 
 
 class ServerProcess:
-    """`zenso serve` on a free port."""
+    """`zenso serve`, or another command that serves, on a free port."""
 
-    def __init__(self, place, *arguments, environment=None):
+    def __init__(self, place, *arguments, command=("serve",), environment=None):
+        self.place = place
         self.process = subprocess.Popen(
-            [SCRIPT, "serve", "--port", "0", *map(str, arguments)],
+            [SCRIPT, *command, "--port", "0", *map(str, arguments)],
             cwd=place,
             env=child_environment(environment),
             stdin=subprocess.DEVNULL,
@@ -89,8 +90,17 @@ def texts():
 
 @pytest.fixture(scope="session")
 def server(start_server, tmp_path_factory):
-    """A server of one memory, ``notes``, with a few texts; tests that change documents use ids of their own."""
-    place = tmp_path_factory.mktemp("server")
+    """A server of one memory, ``notes``, with a few texts; tests leave its documents as they are."""
+    return _server_of_notes(start_server, tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture(scope="session")
+def lively_server(start_server, tmp_path_factory):
+    """Another one, for tests that change documents."""
+    return _server_of_notes(start_server, tmp_path_factory.mktemp("lively"))
+
+
+def _server_of_notes(start_server, place):
     with zenso.open(place / "notes.zenso") as memory:
         memory.add(list(TEXTS.values()), ids=list(TEXTS), metadata=[{"letters": len(text)} for text in TEXTS.values()])
     return start_server(place, place / "notes.zenso")

@@ -48,6 +48,15 @@ def test_a_stream_is_what_the_library_writes(openai):
     assert whole.usage.completion_tokens == generation.usage.completion_tokens
 
 
+def test_json_rpc_answers_the_same(chatty, openai):
+    asked = {"messages": STORY, "max_tokens": 8, "temperature": 0, "seed": 1}
+    whole = openai.chat.completions.create(model="x", **asked)
+    call = {"jsonrpc": "2.0", "id": 1, "method": "citrate_chatCompletion", "params": asked}
+    with chatty.client() as client:
+        choices = client.post("/rpc", json=call).json()["result"]["choices"]
+    assert choices[0]["message"]["content"] == whole.choices[0].message.content
+
+
 def test_stop_strings_end_it(openai):
     whole = openai.chat.completions.create(model="x", messages=STORY, max_tokens=40, temperature=0, stop=["the", "."])
     assert "the" not in whole.choices[0].message.content

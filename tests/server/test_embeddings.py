@@ -78,3 +78,11 @@ def test_errors_reach_the_client_as_its_own(openai):
 def test_models_are_listed(openai):
     assert [model.id for model in openai.models.list()] == ["all-MiniLM-L6-v2"]
     assert openai.models.retrieve("all-MiniLM-L6-v2").owned_by == "zenso"
+
+
+def test_a_request_does_not_make_the_server_fetch_a_model(client):
+    answer = client.post("/v1/embeddings", json={"input": "a", "model": "bge-m3"})
+    assert answer.status_code == 404
+    assert "bge-m3 is not served here" in answer.json()["error"]["message"]
+    body = {"jsonrpc": "2.0", "id": 1, "method": "get_text_embedding", "params": {"text": "a", "model": "bge-m3"}}
+    assert "not served here" in client.post("/rpc", json=body).json()["error"]["message"]

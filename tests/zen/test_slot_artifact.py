@@ -57,7 +57,7 @@ def test_every_artifact_belongs_to_a_model_of_the_catalogue():
 
 @pytest.mark.parametrize("name", ["no-such-model", "../zen", ""])
 def test_unknown_model_is_told_what_is_shipped(name):
-    with pytest.raises(ModelError, match=f"{name!r}; there is one for {MODEL}"):
+    with pytest.raises(ModelError, match=f"{name!r}; there are some for {MODEL}"):
         load_slot_artifact(name)
 
 

@@ -3,7 +3,7 @@
 from zenso.canonical.artifact import Artifact, open_artifact
 from zenso.canonical.artifact_builder import ModelSpec, build_artifact
 from zenso.canonical.encoder import CanonicalEncoder, Encoded, Role, SlotRule
-from zenso.canonical.engine import engine_name
+from zenso.canonical.engine import engine_digest, engine_name
 from zenso.canonical.identifiers import (
     EMBEDDING_NAMESPACE,
     ChunkId,
@@ -42,6 +42,7 @@ __all__ = [
     "chunk_id",
     "content_hash",
     "embedding_id",
+    "engine_digest",
     "engine_name",
     "kernel_bytes",
     "kernel_digest",

@@ -2,11 +2,15 @@
 
 import os
 from functools import cache
+from pathlib import Path
+
+from blake3 import blake3
 
 from zenso.canonical.artifact import Artifact
+from zenso.canonical.kernel.compile import twin_path
 from zenso.canonical.kernel_call import Kernel
 from zenso.canonical.native_kernel import NativeKernel, Twin, best_twin, twin
-from zenso.canonical.wasm_kernel import WasmKernel
+from zenso.canonical.wasm_kernel import WasmKernel, kernel_digest
 from zenso.errors import InputError, ModelError
 
 VARIABLE = "ZENSO_ENGINE"
@@ -40,6 +44,17 @@ def engine_name() -> str:
     """
     found = _chosen(os.environ.get(VARIABLE, ""))
     return f"native:{found.variant}" if found else "wasm"
+
+
+def engine_digest() -> bytes:
+    """BLAKE3 of the build that runs the kernel here, 32 bytes; errors as ``engine_name``."""
+    found = _chosen(os.environ.get(VARIABLE, ""))
+    return kernel_digest() if found is None else _file_digest(twin_path(found.variant))
+
+
+@cache
+def _file_digest(path: Path) -> bytes:
+    return blake3(path.read_bytes()).digest()
 
 
 def new_kernel(artifact: Artifact) -> Kernel:

@@ -19,6 +19,7 @@ from zenso.cli.embed import embed
 from zenso.cli.evaluate import evaluate
 from zenso.cli.exchange import export, import_file
 from zenso.cli.index import index
+from zenso.cli.keys import keys_app
 from zenso.cli.mcp import mcp
 from zenso.cli.models import models_app
 from zenso.cli.output import EXIT_ERROR, EXIT_INTERRUPTED
@@ -48,6 +49,7 @@ for command in _COMMANDS:
 app.command("import")(import_file)  # a Python function cannot have that name
 app.add_typer(models_app, name="models")
 app.add_typer(codec_app, name="codec")
+app.add_typer(keys_app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so

@@ -41,14 +41,23 @@ def demo(
     modules: Annotated[
         str | None, typer.Option("--modules", metavar="NAMES", help="Only these, separated by commas.", hidden=True)
     ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="For --serve; 0 takes any that is free.", show_default="7680")
+    ] = None,
     *,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Open it as a page in the browser, instead of asking.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search the documentation of the Python that runs this, a few thousand docstrings.
 
     The first run indexes them, which takes some minutes; a run that is ended goes on where it stopped. Without
-    --query it asks for queries while it is indexing; when standard input is no terminal, each line is one.
+    --query it asks for queries while it is indexing; when standard input is no terminal, each line is one. With
+    --serve there is a page at http://127.0.0.1:7680 instead, with all that `zenso serve` has.
     """
+    if query is not None and serve:
+        raise typer.BadParameter("--query and --serve are two ways to ask; choose one")
     path = memory or _default_memory()
     only = frozenset(modules.split(",")) if modules else None
     with zenso.Memory.open(path, encoder=encoder_loader(threads)) as opened:
@@ -59,8 +68,21 @@ def demo(
                 _index(opened, only, bar)
             _warm_up(opened)
             _answer(opened, query, k, as_json=as_json)
+        elif serve:
+            with _Indexing(opened, only) as indexing:
+                _serve(path, threads, port)
+            if indexing.error is not None:
+                fail(indexing.error)
         else:
             _ask(opened, only, k, as_json=as_json)
+
+
+def _serve(path: Path, threads: int | None, port: int | None) -> None:
+    """Serve the memory until Ctrl-C, while a thread indexes."""
+    from zenso.cli.serve import start  # noqa: PLC0415 - only --serve needs it
+    from zenso.server import load_settings  # noqa: PLC0415
+
+    start(load_settings(memories={"python": path.absolute()}, threads=threads, port=port, keys=path / "no-keys.json"))
 
 
 def _default_memory() -> Path:

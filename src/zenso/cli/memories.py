@@ -20,5 +20,5 @@ def named_memories(given: list[str]) -> dict[str, Path]:
             name, path = Path(text).absolute().name.removesuffix(".zenso"), text
         if name in named:
             raise InputError(f"two memories are called {name!r}; give one another name: NAME={path}")
-        named[name] = Path(path)
+        named[name] = Path(path).absolute()  # not beside a configuration that is elsewhere
     return named

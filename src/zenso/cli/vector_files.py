@@ -25,6 +25,7 @@ def read_array(path: Path) -> NDArray[Any]:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{path} cannot be read as a .npy file ({reason})") from error
     if not isinstance(array, np.ndarray):
+        array.close()
         raise InputError(f"{path} holds several arrays; give a .npy file of one")
     if array.ndim != 2 or not array.size:
         raise InputError(

@@ -6,7 +6,7 @@ checked, memory-mapped segment files that can be rebuilt from it at any time.
 
 from zenso.memory.check import CheckReport, Finding, check_memory
 from zenso.memory.compact import CompactReport
-from zenso.memory.documents import Document, Hit, Hits, SourceUpdate, UnknownIdError
+from zenso.memory.documents import Document, Hit, Hits, Page, SourceUpdate, UnknownIdError
 from zenso.memory.exchange import ImportReport
 from zenso.memory.info import MemoryInfo
 from zenso.memory.memory import Memory
@@ -30,6 +30,7 @@ __all__ = [
     "MemoryInfo",
     "Metadata",
     "MetadataValue",
+    "Page",
     "SearchSettings",
     "Snapshot",
     "Source",

@@ -61,6 +61,14 @@ class SourceUpdate:
     metadata: Mapping[str, object] | Sequence[Mapping[str, object] | None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some documents in insertion order; ``next`` is where the following page begins, None after the last."""
+
+    documents: list[Document]
+    next: int | None
+
+
 class UnknownIdError(InputError, KeyError):
     """``memory[id]`` was asked for an id that the memory does not hold."""
 

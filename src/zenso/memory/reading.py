@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from zenso.bitdelta import DIMENSIONS
+from zenso.errors import InputError
 from zenso.memory import store
 from zenso.memory.database import Database
-from zenso.memory.documents import Document, Hits, UnknownIdError, check_id, check_ids, check_text, source_bytes
+from zenso.memory.documents import Document, Hits, Page, UnknownIdError, check_id, check_ids, check_text, source_bytes
 from zenso.memory.filters import compile_where
 from zenso.memory.info import MemoryInfo, bytes_on_disk
 from zenso.memory.matrix import Matrix, registered_segments
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from zenso.zen import ZenEncoder
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
+PAGE_CHARACTERS = 4 * 2**20  # of a page of documents, beyond which it ends
 
 
 class ReadableMemory:
@@ -178,6 +180,29 @@ class ReadableMemory:
         condition = compile_where(where)
         with self._database.read() as connection:
             return list(store.documents(connection, condition))
+
+    def page(self, where: Mapping[str, object] | None = None, *, after: int = 0, limit: int = 100) -> Page:
+        """Return documents a page at a time, in insertion order; each page sees the memory as it is then.
+
+        Parameters
+        ----------
+        where
+            As for ``search``.
+        after
+            0 for the first page, then ``next`` of the page before.
+        limit
+            At most so many documents; fewer where their texts are long.
+
+        Raises
+        ------
+        InputError
+            For a limit below 1, an ``after`` that no page gave, or a filter that makes no sense.
+        """
+        if limit < 1 or not 0 <= after < 2**63:
+            raise InputError(f"limit is {limit} and after {after}; give a limit of at least 1, and what a page gave")
+        condition = compile_where(where) if where is not None else None
+        with self._database.read() as connection:
+            return store.page(connection, condition, after, limit, PAGE_CHARACTERS)
 
     def vectors(self, ids: str | Sequence[str]) -> "dict[str, NDArray[np.int16]]":
         """Return the canonical vectors, (384,) with scale 32767, of those of the documents that are stored, by id."""

@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH
 from zenso.errors import IntegrityError, ModelError
-from zenso.memory.documents import Document, Entry, source_path
+from zenso.memory.documents import Document, Entry, Page, source_path
 from zenso.memory.filters import Condition
 from zenso.memory.metadata import Metadata, field_rows, from_json, to_json
 
@@ -295,6 +295,22 @@ def documents(connection: sqlite3.Connection, condition: Condition | None = None
     where, parameters = (f"WHERE {condition.sql}", condition.parameters) if condition else ("", ())
     for row in connection.execute(f"{_DOCUMENT} {where} ORDER BY documents.seq", parameters):
         yield _document(row)
+
+
+def page(connection: sqlite3.Connection, condition: Condition | None, after: int, limit: int, characters: int) -> Page:
+    """Return up to ``limit`` documents that come after row ``after``; fewer once texts have so many characters."""
+    where, parameters = (f"AND {condition.sql}", condition.parameters) if condition else ("", ())
+    select = _DOCUMENT.replace("SELECT", "SELECT documents.seq,", 1)
+    found: list[Document] = []
+    last = after
+    rows = connection.execute(f"{select} WHERE documents.seq > ? {where} ORDER BY documents.seq", (after, *parameters))
+    for seq, *row in rows:
+        if len(found) == limit or characters <= 0:
+            return Page(found, last)
+        found.append(_document(tuple(row)))
+        last = seq
+        characters -= len(found[-1].text)
+    return Page(found, None)
 
 
 def ids(connection: sqlite3.Connection) -> list[str]:

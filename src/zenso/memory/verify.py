@@ -35,6 +35,7 @@ from zenso.bitdelta import CODE_BYTES, SLOT_WIDTH, slot_bits
 from zenso.bitdelta.format import HEADER_BYTES, SLOT_BYTES
 from zenso.errors import InputError
 from zenso.memory.database import Database
+from zenso.memory.documents import check_ids
 from zenso.memory.sampling import certainty_of, sample_size
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def verify_memory(
     path: str | Path,
     encoder: "ZenEncoder | Callable[[], ZenEncoder]",
     *,
+    ids: Sequence[str] | None = None,
     sample: int | None = None,
     certainty: float | None = None,
     loss: float = DEFAULT_LOSS,
@@ -139,6 +141,8 @@ def verify_memory(
         The folder of the memory.
     encoder : ZenEncoder, or a function without arguments that loads one
         It is loaded only when there is a document to check.
+    ids : sequence of str, optional
+        Check these documents only; ids that are not stored count for nothing.
     sample : int, optional
         Number of documents to draw.
     certainty : float, optional
@@ -163,7 +167,7 @@ def verify_memory(
         raise InputError(f"sample is {sample} and certainty {certainty}; give one of them, a sample of at least 1")
     with closing(Database(Path(path), read_only=True)) as database:
         with database.read() as connection:
-            rows = [row[0] for row in connection.execute("SELECT seq FROM documents ORDER BY seq")]
+            rows = _seqs(connection, ids)
         population = len(rows)
         if certainty is not None:
             sample = sample_size(population, certainty, loss)
@@ -173,6 +177,13 @@ def verify_memory(
         if rows:
             _Verifier(encoder() if callable(encoder) else encoder, report, len(rows), on_progress).run(database, rows)
     return report
+
+
+def _seqs(connection: sqlite3.Connection, ids: Sequence[str] | None) -> list[int]:
+    if ids is None:
+        return [row[0] for row in connection.execute("SELECT seq FROM documents ORDER BY seq")]
+    select = "SELECT seq FROM documents WHERE id IN (SELECT value FROM json_each(?)) ORDER BY seq"
+    return [row[0] for row in connection.execute(select, (json.dumps(check_ids(ids)),))]
 
 
 class _Verifier:

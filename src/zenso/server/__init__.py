@@ -2,7 +2,18 @@
 
 from zenso.server.app import create_app
 from zenso.server.keys import Key, KeyFile, Scope
-from zenso.server.run import serve
-from zenso.server.settings import DEFAULT_PORT, Settings, load_settings
+from zenso.server.run import check, serve
+from zenso.server.settings import DEFAULT_KEYS, DEFAULT_PORT, Settings, load_settings
 
-__all__ = ["DEFAULT_PORT", "Key", "KeyFile", "Scope", "Settings", "create_app", "load_settings", "serve"]
+__all__ = [
+    "DEFAULT_KEYS",
+    "DEFAULT_PORT",
+    "Key",
+    "KeyFile",
+    "Scope",
+    "Settings",
+    "check",
+    "create_app",
+    "load_settings",
+    "serve",
+]

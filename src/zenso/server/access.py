@@ -1,5 +1,8 @@
 """Who may do what: hosts, origins, keys, scopes and rates, looked at before a request's body is read."""
 
+import ipaddress
+import logging
+import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -10,20 +13,24 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from zenso.errors import StorageError
 from zenso.server import keys
 from zenso.server.errors import OverloadedError, RequestError
 from zenso.server.responses import error_response
 from zenso.server.services import Services
 from zenso.server.settings import is_loopback
 
+log = logging.getLogger("zenso.server")
 COOKIE = "zenso_key"
-_OPEN = ("/health", "/static/", "/login")  # what a client without a key may ask for
+_OPEN = ("/health", "/static", "/login")  # what a client without a key may ask for, with what is below
 # Requests by POST that change nothing; calls of /rpc and /mcp that change something ask for more themselves.
 _READING = (
-    *("/v1/embeddings", "/embed", "/v1/chat/", "/v1/search", "/v1/verify", "/v1/aggregate", "/v1/experiences/search"),
-    *("/v1/score", "/score", "/v1/rerank", "/v2/rerank", "/rerank", "/rpc", "/mcp", "/login", "/logout"),
+    *("/v1/embeddings", "/embed", "/embed_all", "/similarity", "/tokenize", "/decode", "/predict"),
+    *("/v1/score", "/score", "/v1/rerank", "/v2/rerank", "/rerank", "/v1/chat", "/rpc", "/mcp", "/login", "/logout"),
+    *("/v1/search", "/v1/verify", "/v1/aggregate", "/v1/experiences/search"),
 )
-_MANAGING = ("/v1/memories",)
+_READING_MEMORY = re.compile(r"/v1/memories/[^/]+/(search|verify|aggregate)/?")
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 _MOST_CALLERS = 10_000  # whose rates are remembered
 
 
@@ -48,12 +55,20 @@ class Caller:
 
 
 def needed_scope(method: str, path: str) -> keys.Scope:
-    """Return the scope that a request needs."""
-    if method in ("GET", "HEAD", "OPTIONS") or path.startswith(_READING):
+    """Return the scope that a request needs; what is not known to be harmless needs more."""
+    if method in _SAFE:
         return keys.Scope.READ
-    if path.rstrip("/") in _MANAGING or (path.startswith(_MANAGING) and path.count("/") == 3):
+    if method == "POST" and (path == "/" or _is_below(path, _READING) or _READING_MEMORY.fullmatch(path)):
+        return keys.Scope.READ
+    if method == "DELETE" and path == "/mcp":  # the end of a session
+        return keys.Scope.READ
+    if _is_below(path, ("/v1/memories",)) and path.rstrip("/").count("/") <= 3:
         return keys.Scope.ADMIN
     return keys.Scope.WRITE
+
+
+def _is_below(path: str, places: tuple[str, ...]) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
 class Access:
@@ -70,12 +85,13 @@ class Access:
             await self._app(scope, receive, send)
             return
         headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        address = _address(scope)
         try:
             self._check_host(headers)
             self._check_origin(scope, headers)
-            caller = self._caller(scope, headers, path, method)
+            caller = self._caller(headers, address, path, method)
             self._rates.take(caller.name)
-            if not path.startswith(_OPEN):
+            if not _is_below(path, _OPEN):
                 caller.require(needed_scope(method, path))
         except RequestError as error:
             self._services.metrics.refuse(error.code)
@@ -91,10 +107,11 @@ class Access:
     def _check_host(self, headers: Headers) -> None:
         """Refuse names that are not ours: a page elsewhere can point its own name at this machine."""
         settings = self._services.settings
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
         if settings.is_public and not settings.hosts:
             return  # keys protect it
-        if not (is_loopback(host) or host in settings.hosts or host == settings.host):
+        host = _host_name(f"//{headers.get('host', '')}")
+        ours = {settings.host.lower(), *(name.lower() for name in settings.hosts)}
+        if not (is_loopback(host) or host in ours):
             message = f"the host {host!r} is not served here; add it to `hosts` of zenso.toml"
             raise RequestError(421, message, "unknown_host")
 
@@ -102,26 +119,54 @@ class Access:
         """Refuse pages of other sites, which a browser would let send requests in the user's name."""
         origin = headers.get("origin")
         allowed = self._services.settings.cors_origins
-        if origin is None or "*" in allowed or origin in allowed:
+        if origin is None or "*" in allowed or origin in allowed or scope["method"] == "OPTIONS":
             return
-        if urlsplit(origin).netloc != headers.get("host") and scope["method"] != "OPTIONS":
+        # The scheme is left out: behind a proxy that ends TLS, a page of ours has another one.
+        _, slashes, place = origin.partition("://")
+        if not slashes or place != headers.get("host"):
             message = f"pages of {origin} may not call; add the origin to `cors_origins` of zenso.toml"
             raise RequestError(403, message, "foreign_origin")
 
-    def _caller(self, scope: Scope, headers: Headers, path: str, method: str) -> Caller:
-        address = scope["client"][0] if scope.get("client") else "local"
+    def _caller(self, headers: Headers, address: str, path: str, method: str) -> Caller:
         known = self._services.keys
         text = _given_key(headers)
-        if text is not None and (key := known.find(text)):
-            return Caller(key.name, key.scope)
+        try:
+            if text is not None and (key := known.find(text)):
+                return Caller(key.name, key.scope)
+            needed = known.are_needed
+        except StorageError as error:
+            log.warning("the keys cannot be used", extra={"fields": {"problem": str(error)}})
+            message = "the server cannot read its keys; its log says why"
+            raise RequestError(503, message, "keys_unreadable") from None
         # A preflight request of a browser never has a key.
-        if path.startswith(_OPEN) or method == "OPTIONS":
+        if _is_below(path, _OPEN) or method == "OPTIONS":
             return Caller(address, keys.Scope.READ)
-        if not known.list() and not self._services.settings.is_public:
+        # Whoever comes from elsewhere came through a proxy, in front of which anybody may be.
+        if not needed and not self._services.settings.is_public and is_loopback(address):
             return Caller(address, keys.Scope.ADMIN)
+        self._rates.take(address)
         what = "the key is unknown, or its time is over" if text else "this needs a key"
         message = f"{what}; send it as `Authorization: Bearer KEY`, and make one with `zenso keys create`"
         raise RequestError(401, message, "unauthorized")
+
+
+def _address(scope: Scope) -> str:
+    """Return whom a request without a key is counted for: a network of IPv6 is one caller."""
+    name = str((scope.get("client") or ("127.0.0.1", 0))[0])
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name  # a proxy may say anything
+    if isinstance(address, ipaddress.IPv6Address) and not address.is_loopback and address.ipv4_mapped is None:
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return str(address)
+
+
+def _host_name(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _given_key(headers: Headers) -> str | None:

@@ -2,25 +2,29 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from reprlib import Repr
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 import zenso
 from zenso.errors import InputError, ZensoError
 from zenso.models import OnProgress, silent
+from zenso.server import pages
 from zenso.server.access import Access
-from zenso.server.api import chat, embeddings, health
+from zenso.server.api import aggregate, chat, documents, embeddings, health, memories, rerank, rpc, search, tei, verify
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
+from zenso.server.keys import KeyFile
 from zenso.server.observe import Observe
+from zenso.server.pages.rendering import error_page, wants_page
 from zenso.server.responses import error_response
 from zenso.server.services import Services
 from zenso.server.settings import Settings
@@ -31,30 +35,32 @@ if TYPE_CHECKING:
 _ROUTERS = (
     embeddings.router,
     chat.router,
+    rerank.router,
+    tei.router,
+    documents.router,
+    search.router,
+    memories.router,
+    verify.router,
+    aggregate.router,
+    rpc.router,
     health.router,
+    pages.router,
 )
-_LONGEST_VALUE = 100  # characters of a wrong value that an error repeats
+_VALUES = Repr()  # a wrong value may be as large as a body
+_VALUES.maxstring = _VALUES.maxlong = _VALUES.maxother = 100
 
 
-def create_app(settings: Settings, on_progress: OnProgress = silent) -> ASGIApp:
+def create_app(settings: Settings, on_progress: OnProgress = silent) -> FastAPI:
     """Make the application of a server; its memories are open, and its models are loaded, from here on.
 
     Raises
     ------
-    InputError
-        The address can be reached by others, and there are no keys.
     StorageError
         A memory cannot be used.
     ModelError, IntegrityError
         The language model cannot be used.
     """
     services = Services(settings, on_progress)
-    if settings.is_public and not services.keys.list():
-        services.close()
-        raise InputError(
-            f"{settings.host} can be reached by other machines, and there are no keys in {settings.keys}; make one "
-            "with `zenso keys create NAME --scope write`, or serve on 127.0.0.1"
-        )
 
     tools = _agent_tools(services)
 
@@ -104,31 +110,66 @@ def _agent_tools(services: Services) -> "AgentTools | None":
     return AgentTools(services)
 
 
+def check_keys(settings: Settings) -> None:
+    """Refuse settings that let strangers in.
+
+    Raises
+    ------
+    InputError
+        The server could be reached by others, and there are no keys.
+    StorageError
+        The keys cannot be read.
+    """
+    if KeyFile(settings.keys).list():
+        return
+    remedy = f"there are no keys in {settings.keys}; make one with `zenso keys create NAME --scope write`"
+    if settings.is_public:
+        message = f"{settings.host} can be reached by other machines, and {remedy}, or serve on 127.0.0.1"
+        raise InputError(message)
+    if settings.hosts:
+        raise InputError(f"hosts names {settings.hosts[0]!r}, by which others come in, and {remedy}")
+    if "*" in settings.cors_origins:
+        raise InputError(f"cors_origins lets in the pages of every site, and {remedy}, or name the sites")
+
+
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ZensoError)
     refusal = as_request_error(error)
     request.app.state.services.metrics.refuse(refusal.code)
+    if wants_page(request):
+        return error_page(request, refusal)
     return error_response(refusal, request.url.path, getattr(request.state, "dialect", None))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()[0]
+    if found["type"] == "json_invalid":
+        message = f"the body is no JSON that is taken here: {found['ctx']['error']}"
+        return await _on_error(request, RequestError(400, message, "invalid_json"))
     place = [str(part) for part in found["loc"] if part != "body"]
-    value = repr(found.get("input"))
-    shown = value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
+    shown = _VALUES.repr(found.get("input"))
     name = ".".join(place)
     message = f"{name}: {found['msg']} (it is {shown})" if name else f"the body: {found['msg']}"
     return await _on_error(request, RequestError(422, message, "invalid_request", name or None))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
-    """Errors that the framework itself raises: no such route, or no such method."""
+    """Errors that the framework itself raises: mostly no such route, or no such method."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
-    response = await _on_error(request, RequestError(error.status_code, message, "not_found"))
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    response = await _on_error(request, RequestError(error.status_code, message, code))
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_methods(request.url.path))
     return response
+
+
+def _methods(path: str) -> list[str]:
+    """Return all methods of a path; the framework names those of one of its routes."""
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 async def _on_cancelled(request: Request, _: Exception) -> Response:

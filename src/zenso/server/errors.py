@@ -46,6 +46,7 @@ class Dialect(StrEnum):
     ZENSO = "zenso"
 
 
+_LONGEST_TEXT = 1000  # characters of a message
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _TEI_TYPES = {400: "Validation", 413: "Validation", 422: "Validation", 424: "Backend", 429: "Overloaded"}
 
@@ -65,13 +66,20 @@ def as_request_error(error: ZensoError) -> RequestError:
     return RequestError(500, str(error), "error")
 
 
+def _sendable(text: str) -> str:
+    """Bound a text that may repeat what a client sent, and write out lone surrogates, which UTF-8 cannot hold."""
+    shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+    return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def error_body(error: RequestError, dialect: Dialect) -> dict[str, object]:
     """Put an error into a dialect's shape."""
-    message = str(error)
+    message = _sendable(str(error))
+    param = None if error.param is None else _sendable(error.param)
     match dialect:
         case Dialect.OPENAI:
             kind = _OPENAI_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
-            return {"error": {"message": message, "type": kind, "param": error.param, "code": error.code}}
+            return {"error": {"message": message, "type": kind, "param": param, "code": error.code}}
         case Dialect.COHERE:
             return {"message": message}
         case Dialect.JINA:
@@ -79,7 +87,7 @@ def error_body(error: RequestError, dialect: Dialect) -> dict[str, object]:
         case Dialect.TEI:
             return {"error": message, "error_type": _TEI_TYPES.get(error.status, "Backend")}
         case Dialect.ZENSO:
-            return {"error": {"code": error.code, "message": message, "param": error.param}}
+            return {"error": {"code": error.code, "message": message, "param": param}}
 
 
 _DIALECTS = (
@@ -92,10 +100,13 @@ _DIALECTS = (
     ("/v1/rerank", Dialect.JINA),
     ("/rerank", Dialect.JINA),
     ("/embed", Dialect.TEI),
+    ("/similarity", Dialect.TEI),
     ("/info", Dialect.TEI),
 )
 
 
 def dialect_of(path: str) -> Dialect:
     """Return the dialect of a path."""
+    if path == "/":
+        return Dialect.TEI
     return next((dialect for start, dialect in _DIALECTS if path.startswith(start)), Dialect.ZENSO)

@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zenso.server.errors import RequestError
 from zenso.server.responses import error_response
 from zenso.server.services import Services
 
-_IMPORTS = "/import"  # how the paths end whose body is read as it comes
-_STREAMED = ("/v1/chat/", "/mcp", "/events")  # answers that may take longer than the limit
+_IMPORTS = ("/v1/documents/import", "/indexing/import")  # whose body is read as it comes
+# Answers that may take longer than the limit, with what is below.
+_STREAMED = ("/v1/chat/", "/mcp", "/indexing/events", "/v1/documents/export", "/verify/model/")
 
 
 class Intake:
@@ -27,17 +29,15 @@ class Intake:
             await self._app(scope, receive, send)
             return
         path, limits = scope["path"], self._services.settings.limits
-        is_import = path.endswith(_IMPORTS)
+        is_import = path in _IMPORTS
         most = limits.import_bytes if is_import else limits.body_bytes
-        seconds = (
-            None if is_import or path.startswith(_STREAMED) or path.endswith(_STREAMED) else limits.request_seconds
-        )
+        seconds = None if is_import or path.startswith(_STREAMED) else limits.request_seconds
         answer = _Answer(send)
         try:
             declared = Headers(scope=scope).get("content-length", "0")
-            if declared.isdigit() and int(declared) > most:
+            if declared.isdecimal() and int(declared) > most:
                 raise _too_large(most)
-            flow = _Flow(receive, most)
+            flow = _Flow(receive, most, limits.idle_seconds)
             async with asyncio.timeout(seconds):
                 await flow.drive(lambda: self._app(scope, flow.receive, answer))
         except TimeoutError:
@@ -51,9 +51,22 @@ class Intake:
             await error_response(error, path)(scope, receive, answer)
 
 
+class _BodyError(RequestError, HTTPException):
+    """Raised where a body is read; the framework passes on only its own exceptions from there."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        HTTPException.__init__(self, status, message)
+        RequestError.__init__(self, status, message, code)
+
+
 def _too_large(most: int) -> RequestError:
     message = f"the body is larger than {most:,} bytes; send less at once, or raise the limit in zenso.toml"
-    return RequestError(413, message, "too_large")
+    return _BodyError(413, message, "too_large")
+
+
+def _stalled(seconds: float) -> RequestError:
+    message = f"nothing of the body came for {seconds:g} s; send it again"
+    return _BodyError(408, message, "stalled")
 
 
 def _too_slow(seconds: float) -> RequestError:
@@ -76,9 +89,10 @@ class _Answer:
 class _Flow:
     """Passes a request's body on, a little ahead of who reads it, and looks out for the end of the connection."""
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, most: int, idle_seconds: float) -> None:
         self._receive = receive
         self._most = self._room = most
+        self._idle_seconds = idle_seconds
         self._ahead: asyncio.Queue[Message] = asyncio.Queue(maxsize=4)
         self._gone: Message | None = None
 
@@ -111,8 +125,14 @@ class _Flow:
 
     async def _watch(self) -> None:
         """Read messages until the client has gone."""
+        more = True
         while True:
-            message = await self._receive()
+            try:
+                async with asyncio.timeout(self._idle_seconds if more else None):
+                    message = await self._receive()
+            except TimeoutError:
+                await self._fail(_stalled(self._idle_seconds))
+                return
             if message["type"] == "http.disconnect":
                 self._gone = message
                 if self._ahead.full():
@@ -121,7 +141,11 @@ class _Flow:
                 return
             self._room -= len(message.get("body", b""))
             if self._room < 0:
-                # Whoever reads raises it, so that the route ends as with any other error.
-                await self._ahead.put({"type": "error", "error": _too_large(self._most)})
+                await self._fail(_too_large(self._most))
                 return
+            more = message.get("more_body", False)
             await self._ahead.put(message)
+
+    async def _fail(self, error: RequestError) -> None:
+        """Let whoever reads raise the error, so that the route ends as with any other."""
+        await self._ahead.put({"type": "error", "error": error})

@@ -62,6 +62,19 @@ class KeyFile:
         self._lock = threading.Lock()
         self._stamp: tuple[int, int, int] | None = None
         self._keys: dict[str, Key] = {}
+        self._seen = False
+
+    @property
+    def are_needed(self) -> bool:
+        """Whether there is such a file, or once was: revoking the last key lets nobody in.
+
+        Raises
+        ------
+        StorageError
+            It cannot be read.
+        """
+        self._current()
+        return self._seen
 
     def list(self) -> list[Key]:
         """Return the keys, oldest first.
@@ -132,6 +145,7 @@ class KeyFile:
             raise StorageError(f"{self.path} cannot be read ({error.strerror}); see to its permissions") from None
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         with self._lock:
+            self._seen = True
             if stamp != self._stamp:
                 self._keys, self._stamp = _read(self.path), stamp
             return dict(self._keys)

@@ -1,12 +1,25 @@
 """Counters and times of a server, in Prometheus' format and for the status page."""
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.utils import floatToGoString
+
+from zenso.server.batching import BATCH_SIZES
 
 if TYPE_CHECKING:
     from zenso.server.services import Services
@@ -25,25 +38,37 @@ class Metrics:
     """
 
     def __init__(self, services: "Services") -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each, which says when it began
         self.registry = CollectorRegistry()
         labels = ("route", "method", "status")
         self._requests = Counter("zenso_requests", "Requests answered.", labels, registry=self.registry)
         self._seconds = Histogram(
-            "zenso_request_seconds",
+            "zenso_request_duration_seconds",
             "Time until the end of an answer.",
             ("route",),
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._refused = Counter("zenso_refused", "Requests refused, by reason.", ("code",), registry=self.registry)
+        self._refused = Counter("zenso_refusals", "Requests refused, by reason.", ("code",), registry=self.registry)
+        self._running = Gauge("zenso_requests_in_progress", "Requests not answered yet.", registry=self.registry)
+        about = Info("zenso_server", "Version and model.", registry=self.registry)
+        about.info({"version": services.version, "model": services.settings.model})
+        ProcessCollector(registry=self.registry)
         self._recent: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
         self.registry.register(_State(services))
 
+    def begin(self) -> None:
+        """Count a request that has begun."""
+        self._running.inc()
+
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
+        """Count a request that was answered, or whose client has left."""
+        self._running.dec()
         self._requests.labels(route, method, status).inc()
         self._seconds.labels(route).observe(seconds)
+        if route.endswith("/events"):
+            return  # open for as long as somebody looks
         with self._lock:
             self._recent.setdefault(route, deque(maxlen=_RECENT)).append(seconds)
 
@@ -75,18 +100,24 @@ class _State:
         self._services = services
 
     def collect(self) -> Iterable[Metric]:
-        """Yield gauges of the queues and the memories."""
-        tokens = GaugeMetricFamily("zenso_queued_tokens", "Tokens that wait for a model.", labels=["model"])
-        done = GaugeMetricFamily("zenso_model_tokens_total", "Tokens a model has run.", labels=["model"])
-        batches = GaugeMetricFamily("zenso_model_batches_total", "Batches a model has run.", labels=["model"])
+        """Yield what the queues and the memories hold."""
+        queued = GaugeMetricFamily("zenso_model_queued_tokens", "Tokens that wait for a model.", labels=["model"])
+        calls = GaugeMetricFamily("zenso_model_queued_calls", "Calls that wait for a model.", labels=["model"])
+        tokens = CounterMetricFamily("zenso_model_tokens", "Tokens a model has run.", labels=["model"])
+        busy = CounterMetricFamily("zenso_model_busy_seconds", "Time of all workers of a model.", labels=["model"])
+        sizes = HistogramMetricFamily("zenso_model_batch_tokens", "Tokens of a batch.", labels=["model"])
         for name, shared in self._services.shared_encoders.items():
             load = shared.load
-            tokens.add_metric([name], load.queued_tokens)
-            done.add_metric([name], load.tokens)
-            batches.add_metric([name], load.batches)
-        documents = GaugeMetricFamily("zenso_documents", "Documents of a memory.", labels=["memory"])
+            queued.add_metric([name], load.queued_tokens)
+            calls.add_metric([name], load.queued_requests)
+            tokens.add_metric([name], load.tokens)
+            busy.add_metric([name], load.busy_seconds)
+            bounds = [*map(floatToGoString, BATCH_SIZES), "+Inf"]
+            counts = itertools.accumulate(load.batches_by_size)
+            sizes.add_metric([name], list(zip(bounds, counts, strict=True)), load.tokens)
+        documents = GaugeMetricFamily("zenso_memory_documents", "Documents of a memory.", labels=["memory"])
         for name, memory in self._services.memories.items():
             documents.add_metric([name], len(memory))
-        waiting = GaugeMetricFamily("zenso_waiting_requests", "Requests in a thread or waiting for one.")
-        waiting.add_metric([], self._services.waiting)
-        return tokens, done, batches, documents, waiting
+        work = GaugeMetricFamily("zenso_thread_calls", "Calls that are in a thread, or wait for one.")
+        work.add_metric([], self._services.waiting)
+        return queued, calls, tokens, busy, sizes, documents, work

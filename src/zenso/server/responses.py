@@ -3,7 +3,8 @@
 from typing import Any
 
 import orjson
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from zenso.server.errors import Dialect, OverloadedError, RequestError, dialect_of, error_body
 
@@ -16,6 +17,14 @@ class Json(Response):
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - whatever JSON can hold
         """Write the body."""
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+class Stream(StreamingResponse):
+    """An answer that is sent as it is made, while the request's body may still come."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Send it. The base class would read the body to learn when the client leaves; ``Intake`` tells that."""
+        await self.stream_response(send)
 
 
 def error_response(error: RequestError, path: str, dialect: Dialect | None = None) -> Response:

@@ -1,15 +1,16 @@
 """What the routes share: one model for all, the memories, and the threads they work in."""
 
 import asyncio
+import contextlib
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-import anyio
-import anyio.to_thread
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +18,6 @@ import zenso
 from zenso import models
 from zenso.bitdelta import SLOT_WIDTH
 from zenso.canonical import Role, Want
-from zenso.errors import InputError
 from zenso.memory import Memory
 from zenso.rerank import ZenReranker
 from zenso.server.batching import SharedEncoder, ticket
@@ -26,10 +26,12 @@ from zenso.server.errors import OverloadedError, RequestError
 from zenso.server.keys import KeyFile
 from zenso.server.metrics import Metrics
 from zenso.server.settings import Settings
+from zenso.server.tracing import Tracer
 from zenso.zen import DenseEmbeddings, ZenEncoder, load_encoder
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_ENDING = ".zenso"  # of the folders that the server makes
 
 
 class Services:
@@ -48,15 +50,21 @@ class Services:
         self.version = zenso.__version__
         self.keys = KeyFile(settings.keys)
         self.metrics = Metrics(self)
+        self.tracer = Tracer(settings.tracing)
         self.chats = Chats(self, on_progress)
-        self._lock = threading.RLock()
+        self.ending = threading.Event()  # set when the server is told to end; streams without an end then end
+        self._lock = threading.Lock()
+        self._loading = threading.RLock()  # held for long, and never by who answers requests
         self._encoders: dict[str, ZenEncoder] = {}
         self._memories: dict[str, Memory] = {}
-        self._threads: anyio.CapacityLimiter | None = None
+        self._threads = ThreadPoolExecutor(settings.limits.worker_threads, "zenso-work")
         self._waiting = 0
         self.encoder(on_progress=on_progress)
         for name, path in settings.memories.items():
             self._memories[name] = self._open(path)
+        for path in sorted(settings.data.glob(f"*{_ENDING}")) if settings.data is not None else ():
+            if path.is_dir() and path.stem not in self._memories:
+                self._memories[path.stem] = self._open(path)
 
     # --- models ---------------------------------------------------------------------------------------------------
 
@@ -69,11 +77,15 @@ class Services:
             The model is unknown or cannot be fetched.
         """
         name = models.lookup(model or self.settings.model).name
-        with self._lock:
+        if (known := self._encoders.get(name)) is not None:
+            return known
+        with self._loading:
             if name not in self._encoders:
                 loaded = load_encoder(name, threads=self.settings.threads, on_progress=on_progress)
-                shared = SharedEncoder(loaded.canonical, queued_tokens=self.settings.limits.queued_tokens)
-                self._encoders[name] = ZenEncoder(name, shared)
+                limit = self.settings.limits.queued_tokens
+                shared = SharedEncoder(loaded.canonical, queued_tokens=limit, tracer=self.tracer)
+                with self._lock:
+                    self._encoders[name] = ZenEncoder(name, shared)
             return self._encoders[name]
 
     @property
@@ -112,21 +124,32 @@ class Services:
         wanted = "no memory is served" if name is None else f"there is no memory {name!r}"
         raise RequestError(404, f"{wanted}; there are: {known}", "memory_not_found", "memory")
 
-    def add_memory(self, name: str, path: Path) -> Memory:
-        """Open one more memory, made when missing.
+    def add_memory(self, name: str) -> Memory:
+        """Make one more memory, in a folder of its name below ``data``; it is served again after a restart.
+
+        Parameters
+        ----------
+        name : str
+            As the settings allow: it can be no path.
 
         Raises
         ------
-        InputError
-            The name is in use.
+        RequestError
+            409: the name is in use, or the server has no folder for memories.
         StorageError
             The folder cannot be used.
         """
-        with self._lock:
-            if name in self._memories:
-                raise InputError(f"there is a memory {name!r} already; choose another name")
-            self._memories[name] = self._open(path)
-            return self._memories[name]
+        data = self.settings.data
+        if data is None:
+            raise RequestError(409, "this server makes no memories; set `data` in zenso.toml to a folder", "no_data")
+        with self._loading:
+            # Not every file system tells upper from lower case.
+            if name.casefold() in map(str.casefold, self.memories):
+                raise RequestError(409, f"there is a memory {name!r} already; choose another name", "exists", "name")
+            memory = self._open(data / f"{name}{_ENDING}")
+            with self._lock:
+                self._memories[name] = memory
+            return memory
 
     def _open(self, path: Path) -> Memory:
         memory: Memory
@@ -149,22 +172,31 @@ class Services:
             Too many requests wait for a thread.
         """
         limits = self.settings.limits
-        if self._threads is None:
-            self._threads = anyio.CapacityLimiter(limits.worker_threads)
         if self._waiting >= limits.queued_requests + limits.worker_threads:
             raise OverloadedError(f"{self._waiting:,} requests wait already", self.metrics.typical_seconds)
-        self._waiting += 1
-        try:
-            with ticket() as mine:
-                try:
-                    return await anyio.to_thread.run_sync(
-                        partial(call, *args, **named), abandon_on_cancel=True, limiter=self._threads
-                    )
-                except asyncio.CancelledError:
-                    mine.cancel()
-                    raise
-        finally:
+        with ticket() as mine:
+            # A call that runs keeps its thread to its end, also when nobody waits for it any more: clients that come
+            # and go do not get more threads than others.
+            work = self._threads.submit(contextvars.copy_context().run, self._traced, partial(call, *args, **named))
+            self._waiting += 1
+            loop = asyncio.get_running_loop()
+            work.add_done_callback(lambda _: self._count_down(loop))
+            try:
+                return await asyncio.wrap_future(work)
+            except asyncio.CancelledError:
+                mine.cancel()
+                raise
+
+    def _traced(self, call: "partial[T]") -> T:
+        with self.tracer.span(getattr(call.func, "__qualname__", "work"), {}):
+            return call()
+
+    def _count_down(self, loop: asyncio.AbstractEventLoop) -> None:
+        def done() -> None:
             self._waiting -= 1
+
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(done)
 
     async def embed(
         self, encoder: ZenEncoder, ids: Sequence[NDArray[np.int32]], dimensions: int, role: Role
@@ -201,7 +233,9 @@ class Services:
     def close(self) -> None:
         """Finish what is queued and close the memories."""
         self.chats.close()
+        self._threads.shutdown()
         for shared in self.shared_encoders.values():
             shared.close()
         for memory in self.memories.values():
             memory.close()
+        self.tracer.close()

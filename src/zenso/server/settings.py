@@ -1,17 +1,24 @@
 """What `zenso serve` is told: a `zenso.toml`, checked as a whole before anything starts."""
 
+import difflib
 import ipaddress
+import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, get_args
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from zenso.errors import InputError, StorageError
 
 DEFAULT_PORT = 7680
+DEFAULT_KEYS = platformdirs.user_config_path("zenso", appauthor=False) / "keys.json"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+_ORIGIN = re.compile(r"https?://[^/\s]+")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:]+")
 
 
 class _Section(BaseModel):
@@ -23,6 +30,11 @@ class Limits(_Section):
 
     body_bytes: int = Field(default=32 * 2**20, ge=1024, description="of a request, except of an import")
     import_bytes: int = Field(default=4 * 2**30, ge=1024, description="of an import, which is read as it comes")
+    connections: int = Field(default=1000, ge=1, description="at the same time")
+    head_seconds: float = Field(default=20, gt=0, description="until the line and headers of a request are there")
+    idle_seconds: float = Field(
+        default=30, gt=0, description="without a byte, of a body that is sent or of an answer that is read"
+    )
     request_seconds: float = Field(default=120, gt=0, description="until a request that is not streamed is given up")
     queued_tokens: int = Field(default=262_144, ge=512, description="that wait for the model")
     queued_requests: int = Field(default=256, ge=1, description="that wait for a thread")
@@ -59,7 +71,8 @@ class Logging(_Section):
 class Tracing(_Section):
     """OpenTelemetry; needs ``zenso[otel]``."""
 
-    endpoint: str = Field(description="of an OTLP collector over HTTP", pattern="^https?://")
+    endpoint: str = Field(description="of an OTLP collector over HTTP, with /v1/traces", pattern="^https?://")
+    share: float = Field(default=1, ge=0, le=1, description="of requests that are traced, besides those of traces")
 
 
 class Settings(_Section):
@@ -70,10 +83,8 @@ class Settings(_Section):
     model: str = Field(default="all-MiniLM-L6-v2", description="that `/v1/embeddings` and `/rerank` run")
     threads: int | None = Field(default=None, ge=1, description="processors for the model; all by default")
     memories: dict[Name, Path] = Field(default_factory=dict, description="name to folder; the first is the default")
-    keys: Path = Field(
-        default_factory=lambda: platformdirs.user_config_path("zenso", appauthor=False) / "keys.json",
-        description="file that `zenso keys` writes",
-    )
+    data: Path | None = Field(default=None, description="folder below which `POST /v1/memories` makes memories")
+    keys: Path = Field(default=DEFAULT_KEYS, description="file that `zenso keys` writes")
     cors_origins: list[str] = Field(default_factory=list, description="of pages that may call; none by default")
     hosts: list[str] = Field(default_factory=list, description="names by which the server is reached besides its own")
     limits: Limits = Limits()
@@ -82,12 +93,21 @@ class Settings(_Section):
     logging: Logging = Logging()
     tracing: Tracing | None = None
 
-    @model_validator(mode="after")
-    def _check_cors(self) -> Self:
-        for origin in self.cors_origins:
-            if origin != "*" and not origin.startswith(("http://", "https://")):
-                raise ValueError(f"cors_origins has {origin!r}; give origins such as https://example.org")
-        return self
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; give such as https://example.org, without a path")
+        return origins
+
+    @field_validator("hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is no host; give a name such as search.example.org, without a port")
+        return hosts
 
     @property
     def is_public(self) -> bool:
@@ -137,13 +157,28 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _first(error: ValidationError) -> str:
-    """Say what is wrong with one setting."""
+    """Say what is wrong with one setting, and what to do about it."""
     found = error.errors()[0]
-    name = ".".join(str(part) for part in found["loc"]) or "the settings"
+    place, value = found["loc"], found["input"]
+    name = ".".join(str(part) for part in place if part != "[key]")
     if found["type"] == "extra_forbidden":
-        return f"there is no setting {name}; remove it, or see docs/server.md for their names"
-    value = f" (it is {found['input']!r})" if found["loc"] else ""
-    return f"{name}: {found['msg'].removeprefix('Value error, ')}{value}"
+        section = _fields(place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), section, 1)
+        remedy = f"did you mean {near[0]}?" if near else f"there are: {', '.join(section)}"
+        return f"there is no setting {name}; {remedy}"
+    if found["type"] == "missing":
+        return f"{name} is missing; add it"
+    message = found["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    return f"{name} is {value!r}: {message}"
+
+
+def _fields(place: tuple[int | str, ...]) -> list[str]:
+    """Return the names of the settings of a section."""
+    section: type[BaseModel] = Settings
+    for part in place:
+        kinds = [section.model_fields[str(part)].annotation]
+        section = next(kind for kind in (*kinds, *get_args(kinds[0])) if isinstance(kind, type))
+    return list(section.model_fields)
 
 
 def _resolved(settings: Settings, folder: Path) -> Settings:
@@ -152,6 +187,8 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         "memories": {name: folder / path.expanduser() for name, path in settings.memories.items()},
         "keys": folder / settings.keys.expanduser(),
     }
+    if settings.data is not None:
+        changes["data"] = folder / settings.data.expanduser()
     if settings.tls is not None:
         changes["tls"] = Tls(
             certificate=folder / settings.tls.certificate.expanduser(),

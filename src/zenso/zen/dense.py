@@ -29,8 +29,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from zenso.canonical import Role
-from zenso.errors import InputError, IntegrityError, ModelError
+from zenso.errors import InputError, IntegrityError
 from zenso.zen.integer_map import directions
+from zenso.zen.shipped import read_shipped
 
 DENSE_DIMENSIONS = (384, 1920, 3840, 7680)
 DENSE_FORMAT = "dense/1"
@@ -215,14 +216,7 @@ def load_dense_slots(model: str) -> DenseSlots:
     IntegrityError
         The file is damaged.
     """
-    path = _DATA / f"{model}.safetensors"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        known = sorted(p.stem for p in _DATA.glob("*.safetensors"))
-        message = f"no dense slots are shipped for the model {model!r}; there are for {', '.join(known)}"
-        raise ModelError(message) from error
-    return read_dense_slots(data, str(path))
+    return read_dense_slots(*read_shipped(_DATA, model, "dense slots"))
 
 
 def read_dense_slots(data: bytes, name: str) -> DenseSlots:

@@ -241,7 +241,7 @@ class ZenEncoder:
         check_dimensions(dimensions)
         check_texts(texts)
         pooled_only = dimensions == SLOT_WIDTH
-        vectors = [np.empty((0, dimensions), np.int16)]
+        vectors: list[NDArray[np.int16]] = [np.empty((0, dimensions), np.int16)]
         counts: list[int] = []
         for start in range(0, len(texts), _AT_ONCE):
             want = Want.POOLED if pooled_only else Want.POOLED | Want.TOKENS

@@ -22,8 +22,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from zenso.bitdelta import SlotBasis
-from zenso.errors import InputError, IntegrityError, ModelError
+from zenso.errors import InputError, IntegrityError
 from zenso.zen.frequencies import ShippedCounts, document_weights
+from zenso.zen.shipped import read_shipped
 
 DATA = Path(__file__).parent / "data"
 
@@ -52,14 +53,7 @@ def load_slot_artifact(model: str) -> SlotArtifact:
     IntegrityError
         The file is damaged.
     """
-    path = DATA / f"{model}.safetensors"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        known = sorted(p.stem for p in DATA.glob("*.safetensors"))
-        message = f"no slot artifact is shipped for the model {model!r}; there is one for {', '.join(known)}"
-        raise ModelError(message) from error
-    return read_slot_artifact(data, str(path))
+    return read_slot_artifact(*read_shipped(DATA, model, "slots"))
 
 
 def read_slot_file(path: Path, vocabulary: int) -> SlotArtifact:

@@ -80,7 +80,7 @@ def index_paths(
             if chunker is None:
                 # Not before there is something to cut: a run that finds nothing new needs no model.
                 chunker = Chunker(memory.encoder.splitting_tokenizer, max_tokens, overlap)
-            update = _read(file, fingerprint, chunker, report)
+            update = read_update(file.path, file.source, fingerprint, chunker, report)
             if update is not None:
                 batches.put(Pending(update, before is None, 1, file.size))
                 continue
@@ -146,32 +146,34 @@ def _changed(file: _File, before: str | None, settings: str, report: IndexReport
     return ";".join((settings, digest, *place))
 
 
-def _read(file: _File, fingerprint: str, chunker: Chunker, report: IndexReport) -> SourceUpdate | None:
-    """Read and cut a file; None, and a note in the report, if it cannot be read."""
+def read_update(
+    path: Path, source: str, fingerprint: str, chunker: Chunker, report: IndexReport
+) -> SourceUpdate | None:
+    """Read and cut a file into the documents of a source; None, and a note in the report, if it cannot be read."""
     texts: list[str] = []
     metadata: list[Metadata] = []
     warnings: list[ReadWarning] = []
     try:
-        for item in read_file(file.path):
+        for item in read_file(path):
             if isinstance(item, Skipped):
                 report.skipped.append(item)
                 return None
             if isinstance(item, ReadWarning):
                 warnings.append(item)
                 continue
-            lines = _Lines(item) if _is_whole_file(file.path, item) else None
+            lines = _Lines(item) if _is_whole_file(path, item) else None
             for chunk in chunker.chunks(item.text, item.kind):
                 texts.append(chunk.text)
-                metadata.append(_describe(file, item, chunk, len(metadata), lines))
+                metadata.append(_describe(source, item, chunk, len(metadata), lines))
     except InputError as error:
-        reason = str(error).removeprefix(f"{os.fsencode(file.path).decode('utf-8', 'replace')}: ")
-        report.skipped.append(Skipped(file.path, reason))
+        reason = str(error).removeprefix(f"{os.fsencode(path).decode('utf-8', 'replace')}: ")
+        report.skipped.append(Skipped(path, reason))
         return None
     except OSError as error:
-        report.skipped.append(Skipped(file.path, unreadable(error)))
+        report.skipped.append(Skipped(path, unreadable(error)))
         return None
     report.warnings += warnings
-    return SourceUpdate(file.source, fingerprint, texts, metadata)
+    return SourceUpdate(source, fingerprint, texts, metadata)
 
 
 class _Lines:
@@ -196,10 +198,10 @@ def _is_whole_file(path: Path, section: Section) -> bool:
     return path.suffix.lower() not in formats.HTML and not section.metadata.keys() & {"line", "page"}
 
 
-def _describe(file: _File, section: Section, chunk: Chunk, ordinal: int, lines: _Lines | None) -> Metadata:
+def _describe(source: str, section: Section, chunk: Chunk, ordinal: int, lines: _Lines | None) -> Metadata:
     # A record may have fields of any name; ours win, and names that a filter would take for an operator are changed.
     fields = {f"_{name}" if not name or name.startswith("$") else name: v for name, v in section.metadata.items()}
-    place: Metadata = {"path": file.source, "start": chunk.start, "end": chunk.end, "chunk": ordinal}
+    place: Metadata = {"path": source, "start": chunk.start, "end": chunk.end, "chunk": ordinal}
     if lines is not None:
         place["line"] = lines.at(chunk.start)
     return {**fields, **place}

@@ -12,12 +12,12 @@ from starlette.responses import Response, StreamingResponse
 
 from zenso import models, rag
 from zenso.errors import ZensoError
-from zenso.server.api.routing import TheServices, errors
+from zenso.server.api.routing import BodyRoute, TheServices, errors
 from zenso.server.chat import Chat, ChatRequest, Grounding
 from zenso.server.errors import Dialect, as_request_error, error_body
 from zenso.server.responses import Json
 
-router = APIRouter(tags=["OpenAI"], responses=errors(Dialect.OPENAI))
+router = APIRouter(tags=["OpenAI"], route_class=BodyRoute, responses=errors(Dialect.OPENAI))
 _SEED_MASK = 2**32 - 1
 
 

@@ -1,40 +1,28 @@
 """OpenAI's embeddings and list of models."""
 
 import base64
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from zenso import models
 from zenso.canonical import Role
-from zenso.errors import InputError, ModelError
-from zenso.server.api.routing import TheServices, errors
+from zenso.server.api.inputs import INPUT, Input, encoder_of, token_ids
+from zenso.server.api.routing import BodyRoute, TheServices, errors
 from zenso.server.errors import Dialect, RequestError
 from zenso.server.responses import Json
 from zenso.server.services import Services
-from zenso.zen import ZenEncoder
 
-MAX_INPUTS = 2048
-_INLINE_CHARACTERS = 2_000  # that are tokenized at once; more would hold up other requests
-
-router = APIRouter(tags=["OpenAI"], responses=errors(Dialect.OPENAI))
-Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+router = APIRouter(tags=["OpenAI"], route_class=BodyRoute, responses=errors(Dialect.OPENAI))
 
 
 class EmbeddingsRequest(BaseModel):
     """What to embed, as OpenAI's clients send it; fields that are not here are passed over."""
 
-    input: (
-        str
-        | Annotated[list[str], Field(min_length=1, max_length=MAX_INPUTS)]
-        | Tokens
-        | Annotated[list[Tokens], Field(min_length=1, max_length=MAX_INPUTS)]
-    ) = Field(description="a text, texts, token ids of the model, or several lists of them")
+    input: Input = Field(description=INPUT)
     model: str = Field(default="", description="a model of `/v1/models`; the server's own where it is unknown")
     dimensions: Literal[384, 1920, 3840, 7680] | None = None
     encoding_format: Literal["float", "base64"] = "float"
@@ -71,9 +59,9 @@ class EmbeddingsResponse(BaseModel):
 @router.post("/v1/embeddings", response_model=EmbeddingsResponse)
 async def create_embeddings(request: EmbeddingsRequest, services: TheServices) -> Response:
     """Embed texts; the same text gives the same bits on every machine."""
-    encoder = await _encoder(services, request.model)
+    encoder = encoder_of(services, request.model)
     role = Role(request.input_type)
-    ids = await _token_ids(encoder, request.input, role)
+    ids = await token_ids(encoder, request.input, role, "input")
     embedded = await services.embed(encoder, ids, request.dimensions or 384, role)
     tokens = int(embedded.token_counts.sum())
     return Json(
@@ -122,46 +110,6 @@ async def get_model(name: str, services: TheServices) -> Response:
 
 def _model(name: str, services: Services) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": int(services.started), "owned_by": "zenso"}
-
-
-async def _encoder(services: Services, name: str) -> ZenEncoder:
-    """Return the encoder of a model of the catalogue, or the server's own for any other name."""
-    try:
-        wanted = models.lookup(name).name
-    except ModelError:
-        wanted = models.lookup(services.settings.model).name
-    if wanted in services.shared_encoders:
-        return services.encoder(wanted)
-    return await run_in_threadpool(services.encoder, wanted)
-
-
-async def _token_ids(
-    encoder: ZenEncoder, given: str | list[str] | list[int] | list[list[int]], role: Role
-) -> list[NDArray[np.int32]]:
-    if isinstance(given, str):
-        given = [given]
-    if isinstance(given[0], int):
-        given = [given]
-    if isinstance(given[0], list):
-        return [_checked_ids(encoder, row) for row in given]
-    texts: list[str] = given
-    if sum(map(len, texts)) <= _INLINE_CHARACTERS:
-        return _tokenized(encoder, texts, role)
-    return await run_in_threadpool(_tokenized, encoder, texts, role)
-
-
-def _checked_ids(encoder: ZenEncoder, row: list[int]) -> NDArray[np.int32]:
-    try:
-        return encoder.canonical.check_ids(row)
-    except InputError as error:
-        raise RequestError(400, str(error), "invalid_request", "input") from None
-
-
-def _tokenized(encoder: ZenEncoder, texts: list[str], role: Role) -> list[NDArray[np.int32]]:
-    try:
-        return [row for part in encoder.canonical.tokenize(texts, role) for row in part]
-    except InputError as error:
-        raise RequestError(400, str(error), "invalid_request", "input") from None
 
 
 def _written(row: NDArray[np.float32], encoding: str) -> NDArray[np.float32] | str:
