@@ -19,6 +19,7 @@ def test_the_public_face_is_exactly_this():
     assert zenso.models.__all__ == [
         "CATALOGUE",
         "DEFAULT_GENERATOR",
+        "LARGEST_SEED",
         "ChatOptions",
         "FileCheck",
         "Generation",
