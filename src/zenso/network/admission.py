@@ -242,7 +242,7 @@ class Admission:
             self._settle(disputer, right=right, first=place == 0)
         if not right:
             raise _Refusal(Reason.WRONG_CODE, "the code is not that of the text; compute it with the canonical model")
-        others = [(one, found.text) for one in near if (found := self.store.get(one)) is not None]
+        others = [(one, lesson.text) for one in near if (lesson := self.store.get(one)) is not None]
         cosines = self.recomputer.cosines(record.text, [text for _, text in others])
         if others and cosines.max() > DUPLICATE_COSINE:
             other = cid_text(others[int(cosines.argmax())][0])

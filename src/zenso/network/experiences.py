@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +139,7 @@ class Experiences:
             text=text,
             confidence=confidence,
             source_model=source_model,
-            **self._admission.recomputer.fields(text),
+            **dict[str, Any](self._admission.recomputer.fields(text)),
         )
 
     # --- inside -------------------------------------------------------------------------------------------------
