@@ -101,7 +101,7 @@ class Admission:
         self._refused: OrderedDict[bytes, None] = OrderedDict()
         self._budgets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # offers left, and when that was
 
-    def offer(self, data: bytes, sender: str, *, synced: bool = False) -> Verdict:
+    def offer(self, data: bytes, sender: str, *, synced: bool = False, own: bool = False) -> Verdict:
         """Check one record and store it if it passes.
 
         Parameters
@@ -112,6 +112,8 @@ class Admission:
         synced : bool
             It was asked for in a reconciliation: it may be old, and near to another lesson, as both sides of a
             partition may have taken one.
+        own : bool
+            It was made here, and is refused here before anyone else sees it: that costs nobody.
 
         Raises
         ------
@@ -121,18 +123,21 @@ class Admission:
         with self._lock:
             record = None
             try:
-                self._check_sender(sender, synced=synced)
+                if not own:
+                    self._check_sender(sender, synced=synced)
                 record = decode_record(data)
                 self._check(record, synced=synced)
                 self._store(record)
             except (_Refusal, RecordError) as refusal:
                 verdict = Verdict(refusal.reason, str(refusal), record)
-                self._charge(verdict, sender)
+                if not own:
+                    self._charge(verdict, sender)
                 if synced and verdict.reason not in _PASSING:
                     _remember(self._refused, content_id(data), None)
             else:
                 verdict = Verdict(Reason.ACCEPTED, "accepted", record)
-                self._observe(f"peer:{sender}", good=True, weight=_DELIVERED)
+                if not own:
+                    self._observe(f"peer:{sender}", good=True, weight=_DELIVERED)
             self.outcomes[verdict.reason] += 1
             return verdict
 
