@@ -5,6 +5,7 @@ Everything here runs in one trio loop.
 
 import hashlib
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair as ed25519_pair
 from libp2p.crypto.x25519 import create_new_key_pair as x25519_pair
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.network.config import ConnectionConfig
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
@@ -36,10 +38,13 @@ _DEGREE, _DEGREE_LOW, _DEGREE_HIGH = 6, 4, 12  # peers of a mesh, as libp2p's sp
 _ROOM = 24  # of the 32 messages that libp2p queues for a peer; one more is lost
 _ROOM_SECONDS = 2.0  # for which a slow peer holds up the others
 _MOST_PEERS = 200
+_PEER_PREFIX = b"\x00\x24\x08\x01\x12\x20"  # of the ids that are Ed25519 keys
+_TABLE = TProtocol("/zenso")  # of the names of Kademlia's protocols
 
 Verdict = Callable[[str, bytes], Awaitable[bool]]  # of a message of a peer: True to pass it on
 Handler = Callable[[INetStream], Awaitable[None]]
 OnFault = Callable[[str, str], Awaitable[None]]
+Gate = Callable[[str], bool]  # whether a message of a peer is looked at
 
 logging.getLogger("libp2p").setLevel(logging.ERROR)  # what peers do wrong is counted, not logged
 
@@ -47,15 +52,27 @@ logging.getLogger("libp2p").setLevel(logging.ERROR)  # what peers do wrong is co
 class _GuardedPubsub(Pubsub):
     """Gossip that survives what peers send: libp2p ends the whole host at an error in a message's task."""
 
+    gate: Gate
     on_fault: OnFault
+    waiting = 0
+    most_waiting = 512
 
     async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:  # noqa: ANN401 - a message of protobuf
+        if msg_forwarder == self.my_id:
+            return await super().push_msg(msg_forwarder, msg)
+        peer = str(msg_forwarder)
+        if not self.gate(peer):
+            return None
+        # libp2p starts a task for each message, however many come.
+        if self.waiting >= self.most_waiting:
+            return await self.on_fault(peer, "overload")
+        self.waiting += 1
         try:
             await super().push_msg(msg_forwarder, msg)
         except Exception:  # noqa: BLE001 - from a peer, anything can come
-            if msg_forwarder == self.my_id:
-                raise
-            await self.on_fault(str(msg_forwarder), "garbage")
+            await self.on_fault(peer, "garbage")
+        finally:
+            self.waiting -= 1
 
 
 class Transport:
@@ -67,8 +84,16 @@ class Transport:
         The 32 bytes of the node's private Ed25519 key.
     listen : sequence of str
         Multiaddresses to listen on.
+    topics : sequence of str
+        What may be asked for here, by this host and by its peers.
     message_bytes : int
         Most bytes of one gossip message.
+    waiting : int
+        Most gossip messages that wait for their verdict.
+    gate : callable
+        Asked for each gossip message of a peer, before anything else is done about it.
+    welcome : callable
+        Asked for each stream that a peer opens.
     on_fault : callable
         Told of peers and what they did wrong.
 
@@ -78,7 +103,19 @@ class Transport:
         An address is none.
     """
 
-    def __init__(self, seed: bytes, listen: Sequence[str], message_bytes: int, on_fault: OnFault) -> None:
+    def __init__(  # noqa: PLR0913 - a host's parts
+        self,
+        seed: bytes,
+        listen: Sequence[str],
+        *,
+        topics: Sequence[str],
+        message_bytes: int,
+        waiting: int,
+        gate: Gate,
+        welcome: Gate,
+        on_fault: OnFault,
+    ) -> None:
+        self._welcome = welcome
         self._listen = [address(text) for text in listen]
         self._on_fault = on_fault
         pair = ed25519_pair(seed)
@@ -115,9 +152,14 @@ class Transport:
             msg_id_constructor=lambda message: hashlib.sha256(message.data).digest(),
             max_inbound_rpc_size=4 * message_bytes,
             max_subscriptions_per_rpc=100,
+            max_concurrent_validator_count=waiting,
             validation_timeout=30,
+            allowed_topics=frozenset(topics),
         )
-        self._pubsub.on_fault = on_fault
+        self._pubsub.gate, self._pubsub.on_fault, self._pubsub.most_waiting = gate, on_fault, waiting
+        self._table: Any = KadDHT(
+            self._host, DHTMode.SERVER, protocol_prefix=_TABLE, enable_providers=False, enable_values=False
+        )
         self._nursery: trio.Nursery | None = None
 
     @asynccontextmanager
@@ -136,6 +178,7 @@ class Transport:
                 raise InputError(f"not all of {wanted} can be listened on; give addresses that are free in node.toml")
             await stack.enter_async_context(background_trio_service(self._pubsub))
             await stack.enter_async_context(background_trio_service(self._router))
+            await stack.enter_async_context(background_trio_service(self._table))
             self._nursery = await stack.enter_async_context(trio.open_nursery())
             try:
                 yield
@@ -166,6 +209,25 @@ class Transport:
         except (BaseLibp2pError, OSError, ExceptionGroup):
             return False
         return not limit.cancelled_caught
+
+    async def discover(self) -> list[str]:
+        """Ask peers for others, by Kademlia; return addresses of peers that are not connected."""
+        with trio.move_on_after(10):
+            try:
+                await self._table.find_peer(ID(_PEER_PREFIX + os.urandom(32)))  # nobody: the answer is who is near it
+            except (BaseLibp2pError, OSError, ExceptionGroup, ValueError):
+                return []
+        connected = set(self._host.get_connected_peers()) | {self._host.get_id()}
+        found = []
+        for peer in self._table.routing_table.get_peer_ids():
+            if peer in connected:
+                continue
+            try:
+                addresses = self._host.get_peerstore().addrs(peer)
+            except BaseLibp2pError:
+                continue
+            found += [str(near) if "/p2p/" in str(near) else f"{near}/p2p/{peer}" for near in addresses[:1]]
+        return found
 
     async def disconnect(self, peer: str) -> None:
         """Close all connections to a peer."""
@@ -228,6 +290,9 @@ class Transport:
     async def _guarded(self, stream: INetStream) -> None:
         """Handle one stream of a peer; libp2p would end the whole host at an error."""
         peer = str(stream.muxed_conn.peer_id)
+        if not self._welcome(peer):
+            await self.disconnect(peer)
+            return
         try:
             await self._accept(stream)
         except PeerFault as fault:
