@@ -14,32 +14,33 @@ Fingerprints are BLAKE3 of the ids one after the other: unlike sums, nobody can 
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
 
 from blake3 import blake3
 
-from zenso.errors import IntegrityError
+from zenso.errors import InputError, IntegrityError
 from zenso.network.dag_cbor import DIGEST_BYTES, decode, encode
 
 MAX_MESSAGE_BYTES = 262_144
-MAX_ROUNDS = 200
+MIN_MESSAGE_BYTES = 2_048
+MAX_ROUNDS = 1_000
+MAX_MISSING = 100_000  # learned in one go; the next reconciliation finds the others
 _FINGERPRINT_BYTES = 16
 _LISTED = 32  # a range of so few ids is listed
 _PIECES = 16  # that a longer one is cut into
-# A range in CBOR: head, upper end and fingerprint take at most 54 bytes; an id takes 34; the rest range and heads 80.
-_RANGE_BYTES, _ID_BYTES, _REST_BYTES = 60, 34, 80
+# In CBOR an id takes 34 bytes; a range without its ids 58 at most: two heads, the upper end, the fingerprint.
+_ID_BYTES, _RANGE_BYTES = 34, 58
 
 _Content: TypeAlias = bytes | list[bytes] | None
 
 
 class SyncError(IntegrityError):
-    """A peer's message of the reconciliation is not one, or there is no end to them."""
+    """A peer's message of a reconciliation is not one, or there is no end to them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
+class _Range(NamedTuple):
     upper: bytes  # exclusive; empty for the end of the order
     content: _Content
 
@@ -47,17 +48,27 @@ class _Range:
 class Reconciler:
     """One side's set of ids as it stands now, and what was learned about the other's.
 
-    The side that begins sends ``begin()``, and ``advance(reply)`` until that is None; then ``missing`` are the ids that
-    only the other has, ``surplus`` those that only this side has. The other side answers with ``answer(message)``.
+    The side that begins sends ``begin()``, and ``advance(reply)`` until that is None; then ``missing`` are ids that only
+    the other has, ``surplus`` ids that only this side has. The other side sends ``answer(message)``.
 
     Parameters
     ----------
     ids : iterable of bytes
         Digests of 32 bytes.
+    max_message_bytes : int
+        Of the messages made here; those of the other side may have ``MAX_MESSAGE_BYTES``.
+
+    Raises
+    ------
+    InputError
+        The messages are to be smaller than 2,048 bytes or larger than ``MAX_MESSAGE_BYTES``.
     """
 
     def __init__(self, ids: Iterable[bytes], *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
-        self._ids: Sequence[bytes] = sorted(set(ids))
+        if not MIN_MESSAGE_BYTES <= max_message_bytes <= MAX_MESSAGE_BYTES:
+            bounds = f"{MIN_MESSAGE_BYTES} to {MAX_MESSAGE_BYTES}"
+            raise InputError(f"messages of at most {max_message_bytes} bytes; give {bounds}")
+        self._ids = sorted(set(ids))
         self._flat = memoryview(b"".join(self._ids))
         self._limit = max_message_bytes
         self._rounds = 0
@@ -66,9 +77,8 @@ class Reconciler:
 
     def begin(self) -> bytes:
         """Return the first message."""
-        draft = _Draft(self._limit)
-        self._put(draft, b"", b"", 0, len(self._ids))
-        return draft.encoded()
+        whole = _Range(b"", self._ids) if len(self._ids) <= _LISTED else _Range(b"", self._fingerprint(0, None))
+        return _encoded([whole])
 
     def answer(self, message: bytes) -> bytes:
         """Return the reply to a message of the side that began.
@@ -78,10 +88,10 @@ class Reconciler:
         SyncError
             It is no such message.
         """
-        return self._reply(message, learn=False).encoded()
+        return _encoded(self._reply(_read(message), learn=False))
 
     def advance(self, reply: bytes) -> bytes | None:
-        """Learn from a reply and return the next message, or None when all is known.
+        """Learn from a reply and return the next message, or None when all is known, or as much as one go may learn.
 
         Raises
         ------
@@ -91,5 +101,102 @@ class Reconciler:
         self._rounds += 1
         if self._rounds > MAX_ROUNDS:
             raise SyncError(f"{MAX_ROUNDS} rounds of reconciliation and no end; leave this peer")
-        draft = self._reply(reply, learn=True)
-        return None if draft.is_settled else draft.encoded()
+        ranges = self._reply(_read(reply), learn=True)
+        settled = all(content is None for _, content in ranges)
+        return None if settled or len(self.missing) >= MAX_MISSING else _encoded(ranges)
+
+    def _reply(self, message: list[_Range], *, learn: bool) -> list[_Range]:
+        """Answer range by range, as far as the message has room; what is left is one fingerprint."""
+        made: list[_Range] = []
+        room = self._limit - 2 * _RANGE_BYTES  # the rest takes one more range, the message a head
+        start = 0
+        for upper, content in message:
+            end = bisect_left(self._ids, upper, lo=start) if upper else len(self._ids)
+            for piece in self._answers(upper, content, (start, end), learn=learn):
+                if piece.content is None and made and made[-1].content is None:
+                    made[-1] = piece  # settled ranges grow together
+                    continue
+                size = _RANGE_BYTES + (_ID_BYTES * len(piece.content) if isinstance(piece.content, list) else 0)
+                if size > room:
+                    return self._cut_short(made, piece, room)
+                made.append(piece)
+                room -= size
+            start = end
+        return made
+
+    def _answers(
+        self, upper: bytes, content: _Content, bounds: tuple[int, int], *, learn: bool
+    ) -> Iterator[_Range]:
+        """Yield this side's ranges for one of the other's."""
+        start, end = bounds
+        if isinstance(content, list):
+            mine = self._ids[start:end]
+            if learn:
+                self.missing.update(set(content).difference(mine))
+                self.surplus.update(set(mine).difference(content))
+            yield _Range(upper, None if learn or mine == content else mine)
+        elif content is None or content == self._fingerprint(start, end):
+            yield _Range(upper, None)
+        elif end - start <= _LISTED:
+            yield _Range(upper, self._ids[start:end])
+        else:
+            cuts = [start + (end - start) * piece // _PIECES for piece in range(_PIECES + 1)]
+            for first, last in pairwise(cuts):
+                yield _Range(self._ids[last] if last < end else upper, self._fingerprint(first, last))
+
+    def _cut_short(self, made: list[_Range], piece: _Range, room: int) -> list[_Range]:
+        """End a message that is full: as much of a list as there is room for, and a fingerprint of all the rest."""
+        upper = made[-1].upper if made else b""
+        if isinstance(piece.content, list) and (fitting := (room - _RANGE_BYTES) // _ID_BYTES) > 0:
+            upper = piece.content[fitting]  # there are more, or it would have fitted
+            made.append(_Range(upper, piece.content[:fitting]))
+        first = bisect_left(self._ids, upper) if upper else 0
+        return [*made, _Range(b"", self._fingerprint(first, None))]
+
+    def _fingerprint(self, start: int, end: int | None) -> bytes:
+        """Return that of the ids from place ``start`` to before ``end``."""
+        last = len(self._ids) if end is None else end
+        part = self._flat[start * DIGEST_BYTES : last * DIGEST_BYTES]
+        return blake3(part).digest(length=_FINGERPRINT_BYTES)
+
+
+def _encoded(ranges: list[_Range]) -> bytes:
+    return encode([[upper, content] for upper, content in ranges])
+
+
+def _read(message: bytes) -> list[_Range]:
+    """Return the ranges of a message that may be anything."""
+    if len(message) > MAX_MESSAGE_BYTES:
+        raise SyncError(f"a message of {len(message):,} bytes in reconciliation; at most {MAX_MESSAGE_BYTES:,}")
+    try:
+        items = decode(message)
+    except ValueError as error:
+        raise SyncError(f"a message of reconciliation that is no DAG-CBOR: {error}") from None
+    if not isinstance(items, list) or not items:
+        raise SyncError("a message of reconciliation without ranges")
+    ranges: list[_Range] = []
+    lower = b""
+    for place, item in enumerate(items):
+        if not isinstance(item, list) or len(item) != 2:
+            raise SyncError("a range of reconciliation that is no pair")
+        upper, content = item
+        last = place == len(items) - 1
+        if not isinstance(upper, bytes) or len(upper) != (0 if last else DIGEST_BYTES) or not (last or upper > lower):
+            raise SyncError("ranges of reconciliation whose ends do not rise to the end of the order")
+        _check_content(content, lower, upper)
+        ranges.append(_Range(upper, content))
+        lower = upper
+    return ranges
+
+
+def _check_content(content: object, lower: bytes, upper: bytes) -> None:
+    if isinstance(content, list):
+        before = lower
+        for place, one in enumerate(content):
+            # The first may equal the lower end, which belongs to the range.
+            rises = isinstance(one, bytes) and (one > before or (place == 0 and one == before))
+            if not rises or len(one) != DIGEST_BYTES or (upper and one >= upper):
+                raise SyncError("a list of reconciliation with something else than rising ids of its range")
+            before = one
+    elif content is not None and not (isinstance(content, bytes) and len(content) == _FINGERPRINT_BYTES):
+        raise SyncError("a range of reconciliation that is neither settled, nor a fingerprint, nor a list")
