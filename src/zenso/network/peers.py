@@ -9,7 +9,7 @@ _KEPT = 4096  # peers that are remembered; of those that never did wrong, the lo
 _FORGIVEN_PER_SECOND = 1 / 60  # of the weight of faults
 
 # What each fault weighs; at BAN_WEIGHT a peer is cut off. Faults that honest peers commit by accident weigh little.
-_WEIGHTS = {"left": 0.0, "overload": 0.0, "stalled": 3.0, "rate": 0.25, "record": 1.0}
+_WEIGHTS = {"left": 0.0, "overload": 0.0, "stalled": 3.0}
 _OTHER_WEIGHT = 4.0
 BAN_WEIGHT = 10.0
 
@@ -110,7 +110,7 @@ class PeerBook:
         found.refused[reason] += 1
         self.refused[reason] += 1
         found.weight += _WEIGHTS.get(reason, _OTHER_WEIGHT) if weight is None else weight
-        if found.weight < BAN_WEIGHT:
+        if found.weight < BAN_WEIGHT or found.banned_until > self._clock():
             return False
         found.weight = 0.0
         found.banned_until = self._clock() + self._ban_seconds

@@ -10,7 +10,7 @@ from zenso.errors import InputError, StorageError
 
 FILE_NAME = "node.toml"
 DEFAULT_LISTEN = "/ip4/127.0.0.1/tcp/7681"
-Domain = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Domain = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
 
 class _Section(BaseModel):
@@ -20,7 +20,6 @@ class _Section(BaseModel):
 class NodeLimits(_Section):
     """How much a node takes from its peers; beyond it they are refused with a reason, and cut off if they go on."""
 
-    message_bytes: int = Field(default=65_536, ge=4096, description="of one record on the wire")
     messages_per_second: float = Field(default=200, gt=0, description="from one peer, by gossip")
     burst: int = Field(default=400, ge=1, description="messages at once from one peer, by gossip")
     waiting: int = Field(default=512, ge=1, description="records that wait to be checked")

@@ -28,17 +28,16 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
-from multiaddr import Multiaddr
-from multiaddr.exceptions import MultiaddrError, StringParseError
 
 from zenso.errors import InputError
+from zenso.network.addresses import address
+from zenso.network.folder import PEER_PREFIX
 from zenso.network.peers import PeerFault
 
 _DEGREE, _DEGREE_LOW, _DEGREE_HIGH = 6, 4, 12  # peers of a mesh, as libp2p's specification advises
 _ROOM = 24  # of the 32 messages that libp2p queues for a peer; one more is lost
 _ROOM_SECONDS = 2.0  # for which a slow peer holds up the others
 _MOST_PEERS = 200
-_PEER_PREFIX = b"\x00\x24\x08\x01\x12\x20"  # of the ids that are Ed25519 keys
 _TABLE = TProtocol("/zenso")  # of the names of Kademlia's protocols
 
 Verdict = Callable[[str, bytes], Awaitable[bool]]  # of a message of a peer: True to pass it on
@@ -214,7 +213,7 @@ class Transport:
         """Ask peers for others, by Kademlia; return addresses of peers that are not connected."""
         with trio.move_on_after(10):
             try:
-                await self._table.find_peer(ID(_PEER_PREFIX + os.urandom(32)))  # nobody: the answer is who is near it
+                await self._table.find_peer(ID(PEER_PREFIX + os.urandom(32)))  # nobody: the answer is who is near it
             except (BaseLibp2pError, OSError, ExceptionGroup, ValueError):
                 return []
         connected = set(self._host.get_connected_peers()) | {self._host.get_id()}
@@ -300,31 +299,3 @@ class Transport:
         except Exception:  # noqa: BLE001 - from a peer, anything can come
             await self._on_fault(peer, "garbage")
             await self.disconnect(peer)
-
-
-def address(text: str) -> Multiaddr:
-    """Read a multiaddress.
-
-    Raises
-    ------
-    InputError
-        It is none.
-    """
-    try:
-        return Multiaddr(text)
-    except (MultiaddrError, StringParseError, ValueError) as error:
-        raise InputError(f"{text!r} is no multiaddress ({error}); give such as /ip4/127.0.0.1/tcp/4001") from None
-
-
-def peer_of(text: str) -> str:
-    """Return the peer id of an address.
-
-    Raises
-    ------
-    InputError
-        It names none.
-    """
-    try:
-        return str(info_from_p2p_addr(address(text)).peer_id)
-    except (BaseLibp2pError, MultiaddrError, ValueError):
-        raise InputError(f"{text!r} names no peer; add /p2p/ and its id, as `zenso node keys` shows it") from None

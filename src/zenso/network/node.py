@@ -1,0 +1,273 @@
+"""A node: it holds records of its domains, takes those of its peers that pass, and gives its peers what they lack.
+
+It runs in a thread of its own (see ``loop``); its methods are called from any other thread.
+"""
+
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+
+from zenso.errors import InputError, ZensoError
+from zenso.models import OnProgress, silent
+from zenso.network.admission import Admission
+from zenso.network.folder import read_folder
+from zenso.network.loop import NodeLoop
+from zenso.network.records import Operation, parse_id, sign_record
+from zenso.network.store import RecordStore
+from zenso.zen import ZenEncoder, load_encoder
+
+_STARTING_SECONDS = 60.0
+_PEER_OF_OWN = "self"  # who hands over what the node's owner submits
+
+
+class NodeFailedError(ZensoError):
+    """A node that ran has ended by an error."""
+
+
+class Node:
+    """A node in a folder; a context manager that runs it.
+
+    Parameters
+    ----------
+    folder : Path
+        Made by ``create_folder``.
+    encoder : callable, optional
+        Returns the encoder of a model's name; called when one is first needed. By default the node loads its own.
+    on_progress : callable
+        Told of the fetches of models.
+
+    Raises
+    ------
+    InputError
+        There is no node, it runs already, or its addresses cannot be listened on.
+    StorageError, IntegrityError
+        A file cannot be used.
+    """
+
+    def __init__(
+        self, folder: Path, *, encoder: Callable[[str], ZenEncoder] | None = None, on_progress: OnProgress = silent
+    ) -> None:
+        self.folder = read_folder(folder)
+        self._lock = self.folder.lock()
+        self._load = encoder or partial(load_encoder, on_progress=on_progress)
+        self._loading = threading.Lock()
+        self._encoder: ZenEncoder | None = None
+        domains = self.folder.settings.domains
+        self.store = RecordStore(self.folder.records_path)
+        self._admission = Admission(self.store, self.encoder, domains, clock=time.time)
+        self._loop = NodeLoop(self.folder, self.store, self._admission, self._answer)
+        self._outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()  # None: it listens
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="zenso-node", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            outcome = self._outcome.get(timeout=_STARTING_SECONDS)
+        except queue.Empty:
+            outcome = NodeFailedError(f"the node does not listen after {_STARTING_SECONDS:g} s; try again")
+        except BaseException:
+            self.close()
+            raise
+        if outcome is not None:
+            self.close()
+            raise _first(outcome)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it; what was accepted is on the disk."""
+        self._loop.stop()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.store.close()
+        self._lock.close()
+
+    def run_until_signal(self) -> None:
+        """Wait for SIGTERM, or raise KeyboardInterrupt at SIGINT; to be called in the main thread.
+
+        Raises
+        ------
+        NodeFailedError
+            The node has ended by itself.
+        """
+        ended = threading.Event()
+        before = signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        try:
+            while not ended.wait(0.5):
+                if not self._thread.is_alive():
+                    raise NodeFailedError(f"the node has ended: {self._failure}; see the log")
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def encoder(self) -> ZenEncoder:
+        """Return the encoder of the node's model; loaded when first asked for."""
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = self._load(self.folder.settings.model)
+            return self._encoder
+
+    # --- what its owner asks for ----------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Return what the node holds, with whom it is connected, and what was refused and why."""
+        records = self.store.domains()
+        domains = {
+            name: {
+                "records": records.get(name, 0),
+                "experiences": len(self.store.lessons(name)),
+                "digest": self.store.digest(name).hex(),
+            }
+            for name in self.folder.settings.domains
+        }
+        return {**self._call(self._loop.status), "domains": domains}
+
+    def peers(self) -> list[dict[str, Any]]:
+        """Return what is known of each peer, those that are connected first."""
+        return self._call(self._loop.peers)
+
+    def submit(
+        self,
+        text: str,
+        domain: str | None = None,
+        *,
+        confidence: float = 0.5,
+        source_model: str = "",
+        targets: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Sign an experience and send it to all nodes of its domain.
+
+        Parameters
+        ----------
+        text : str
+        domain : str, optional
+            The first that the node follows, by default.
+        confidence : float
+            How sure its creator is, 0 to 1.
+        source_model : str
+            What it was learned with.
+        targets : sequence of str
+            Ids of own experiences whose place it takes.
+
+        Returns
+        -------
+        dict
+            ``id``, ``domain``, and ``peers``: how many are connected.
+
+        Raises
+        ------
+        InputError
+            It cannot be an experience, or this node itself refuses it, and why.
+        """
+        operation = Operation.ADD if not targets else Operation.MODIFY if len(targets) == 1 else Operation.MERGE
+        return self._submit(operation, domain, targets, text=text, confidence=confidence, source_model=source_model)
+
+    def withdraw(self, targets: Sequence[str], domain: str | None = None) -> dict[str, Any]:
+        """Take own experiences away, on all nodes and for good; see ``submit``."""
+        return self._submit(Operation.DELETE, domain, targets)
+
+    def vote(self, target: str, vote: int) -> dict[str, Any]:
+        """Say of an experience that it helped (1), or misled (-1); see ``submit``."""
+        return self._submit(Operation.VOTE, self._domain_of(target), [target], vote=vote)
+
+    def dispute(self, target: str) -> dict[str, Any]:
+        """Say that an experience's code is not that of its text: each node recomputes it; see ``submit``."""
+        return self._submit(Operation.DISPUTE, self._domain_of(target), [target])
+
+    def search(
+        self, query: str, domain: str | None = None, *, k: int = 5, min_confidence: float = 0.0
+    ) -> dict[str, Any]:
+        """Search the experiences that the node holds.
+
+        Returns
+        -------
+        dict
+            ``experiences``, the best first, and ``prompt``: numbered lessons to put into a prompt.
+
+        Raises
+        ------
+        InputError
+            The query is empty, or the domain is not followed.
+        """
+        raise NotImplementedError
+
+    def _submit(
+        self,
+        operation: Operation,
+        domain: str | None,
+        targets: Sequence[str],
+        **fields: Any,  # noqa: ANN401 - fields of Record
+    ) -> dict[str, Any]:
+        followed = self.folder.settings.domains
+        domain = domain or followed[0]
+        if domain not in followed:
+            raise InputError(f"this node does not follow {domain!r}; it follows {', '.join(followed)}")
+        identity = self.folder.identity
+        record = sign_record(
+            identity,
+            operation,
+            domain,
+            time.time_ns() // 1_000_000,
+            bits=self._admission.required_bits(identity.public_key),
+            targets=[parse_id(target) for target in targets],
+            **fields,
+        )
+        verdict = self._admission.offer(record.encoded, _PEER_OF_OWN)
+        if not verdict.accepted:
+            raise InputError(f"refused ({verdict.reason}): {verdict.text}")
+        return {"id": record.id_text, "domain": domain, "peers": self._loop.publish(domain, record.encoded)}
+
+    def _domain_of(self, target: str) -> str:
+        record = self.store.get(parse_id(target))
+        if record is None:
+            raise InputError(f"this node holds no record {target}; search for it, or wait until it has arrived")
+        return record.domain
+
+    # --- the loop's thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._loop.run(lambda: self._outcome.put(None))
+        except BaseException as error:  # noqa: BLE001 - it is told to who waits
+            self._failure = _first(error)
+            self._outcome.put(error)
+
+    def _call(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the function returns
+        try:
+            return self._loop.call(function)
+        except (trio.RunFinishedError, trio.Cancelled) as error:
+            raise NodeFailedError("the node has ended; start it again") from error
+
+    async def _answer(self, command: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """Answer a request of the control socket."""
+        commands: dict[str, Callable[..., Any]] = {
+            "status": self.status,
+            "peers": self.peers,
+            "submit": self.submit,
+            "withdraw": self.withdraw,
+            "vote": self.vote,
+            "dispute": self.dispute,
+            "search": self.search,
+        }
+        if command not in commands:
+            raise InputError(f"there is no command {command!r}; this node may be older than the one that asks it")
+        return await trio.to_thread.run_sync(partial(commands[command], **arguments))
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the error within groups of one, which trio makes."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
