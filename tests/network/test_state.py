@@ -42,7 +42,7 @@ def view(state):
     return (
         {domain: set(state.lessons(domain)) for domain in domains},
         {one: state.votes(one) for domain in domains for one in state.ids(domain)},
-        {one: set(state.disputers(state[one])) for domain in domains for one in state.ids(domain)},
+        {one: set(state.disputers(domain, one)) for domain in domains for one in state.ids(domain)},
         {domain: state.digest(domain) for domain in domains},
         state.domains(),
     )
@@ -54,9 +54,7 @@ def plain_view(entries, wrong):
 
     def owned(one, target):
         to = known.get(target)
-        return (
-            to is not None and to.operation in LESSONS and (one.domain, one.creator) == (to.domain, to.creator)
-        )
+        return to is not None and to.operation in LESSONS and (one.domain, one.creator) == (to.domain, to.creator)
 
     def replacing(one):
         return one.operation in (Operation.MODIFY, Operation.MERGE)
@@ -76,7 +74,10 @@ def plain_view(entries, wrong):
 
     def replaced(lesson):
         return any(
-            replacing(one) and lesson.id in one.targets and owned(one, lesson.id) and (one.id in named or not deleted(one))
+            replacing(one)
+            and lesson.id in one.targets
+            and owned(one, lesson.id)
+            and (one.id in named or not deleted(one))
             for one in known.values()
         )
 

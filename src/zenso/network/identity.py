@@ -62,8 +62,8 @@ class Identity:
         StorageError
             The disk refuses.
         """
-        identity = cls.generate()
-        text = identity._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        key = Ed25519PrivateKey.generate()
+        text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
@@ -74,7 +74,7 @@ class Identity:
             raise InputError(f"{path} holds a key already; use it, or choose another file") from None
         except OSError as error:
             raise StorageError(f"no key can be written to {path} ({error.strerror}); see to its folder") from error
-        return identity
+        return cls(key.private_bytes_raw())
 
     @classmethod
     def load(cls, path: Path) -> "Identity":

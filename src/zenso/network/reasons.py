@@ -30,20 +30,21 @@ class Reason(StrEnum):
     CODE_LENGTH = "code_length"
     BAD_SIGNATURE = "bad_signature"
     CLOCK_AHEAD = "clock_ahead"
+    NO_WORK = "no_work"
     # A record, but not one for here and now.
     TOO_OLD = "too_old"
     OTHER_DOMAIN = "other_domain"
     OTHER_MODEL = "other_model"
     KNOWN = "known"
     OVERLOADED = "overloaded"
+    DUPLICATE = "duplicate"
+    LOW_WORK = "low_work"
+    CUT_OFF = "cut_off"
     SENDER_RATE = "sender_rate"
     # What its creator answers for.
-    CUT_OFF = "cut_off"
-    LOW_WORK = "low_work"
     RATE = "rate"
     REPLAYED_NONCE = "replayed_nonce"
     NOT_CREATOR = "not_creator"
-    DUPLICATE = "duplicate"
     WRONG_CODE = "wrong_code"
     FALSE_DISPUTE = "false_dispute"
 
@@ -71,8 +72,8 @@ _BLAME = {
     Reason.CODE_LENGTH: Blame.SENDER,
     Reason.BAD_SIGNATURE: Blame.SENDER,
     Reason.CLOCK_AHEAD: Blame.SENDER,
+    Reason.NO_WORK: Blame.SENDER,
     Reason.SENDER_RATE: Blame.SENDER,
-    Reason.LOW_WORK: Blame.CREATOR,
     Reason.RATE: Blame.CREATOR,
     Reason.REPLAYED_NONCE: Blame.CREATOR,
     Reason.NOT_CREATOR: Blame.CREATOR,
@@ -81,7 +82,6 @@ _BLAME = {
 }
 _WEIGHT = {
     Reason.SENDER_RATE: 0.1,
-    Reason.LOW_WORK: 0.1,
     Reason.RATE: 0.1,
     Reason.CLOCK_AHEAD: 0.5,
     Reason.WRONG_VERSION: 0.1,

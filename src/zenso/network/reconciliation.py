@@ -48,8 +48,8 @@ class _Range(NamedTuple):
 class Reconciler:
     """One side's set of ids as it stands now, and what was learned about the other's.
 
-    The side that begins sends ``begin()``, and ``advance(reply)`` until that is None; then ``missing`` are ids that only
-    the other has, ``surplus`` ids that only this side has. The other side sends ``answer(message)``.
+    The side that begins sends ``begin()``, and ``advance(reply)`` until that is None; then ``missing`` are ids that
+    only the other has, ``surplus`` ids that only this side has. The other side sends ``answer(message)``.
 
     Parameters
     ----------
@@ -124,9 +124,7 @@ class Reconciler:
             start = end
         return made
 
-    def _answers(
-        self, upper: bytes, content: _Content, bounds: tuple[int, int], *, learn: bool
-    ) -> Iterator[_Range]:
+    def _answers(self, upper: bytes, content: _Content, bounds: tuple[int, int], *, learn: bool) -> Iterator[_Range]:
         """Yield this side's ranges for one of the other's."""
         start, end = bounds
         if isinstance(content, list):

@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from blake3 import blake3
+from libipld import decode_multibase
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from zenso.bitdelta import CODE_BYTES
@@ -29,7 +30,6 @@ from zenso.network.identity import KEY_BYTES, SIGNATURE_BYTES, Identity, is_sign
 from zenso.network.reasons import Reason, RecordError
 from zenso.network.work import MAX_NONCE, mine, work_bits
 
-VERSION = 1
 CONTEXT = b"zenso/experience/1\x00"
 MAX_RECORD_BYTES = 32_768
 MAX_TEXT = 4_000  # characters
@@ -59,8 +59,12 @@ _TARGETS = {
 }
 LESSONS = frozenset({Operation.ADD, Operation.MODIFY, Operation.MERGE})  # operations that carry text and code
 
+
+def _as_tuple(given: object) -> object:
+    return tuple(given) if isinstance(given, list) else given
+
+
 _HEX = PlainSerializer(bytes.hex, when_used="json")
-Digest = Annotated[bytes, Field(min_length=HASH_BYTES, max_length=HASH_BYTES), _HEX]
 Target = Annotated[
     bytes, Field(min_length=CID_BYTES, max_length=CID_BYTES), PlainSerializer(cid_text, when_used="json")
 ]
@@ -74,15 +78,15 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ignored_types=(cached_property,))
 
-    version: Literal[1] = VERSION
-    operation: Annotated[Operation, BeforeValidator(lambda given: Operation(given))]
+    version: Literal[1] = 1
+    operation: Annotated[Operation, BeforeValidator(Operation)]
     domain: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     text: Annotated[str, Field(max_length=MAX_TEXT)] = ""
     confidence: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0  # the creator's own estimate
     source_model: Annotated[str, Field(max_length=200)] = ""  # what the lesson was learned with, as its creator says
     creator: Annotated[bytes, Field(min_length=KEY_BYTES, max_length=KEY_BYTES), _HEX]
     created_at: Annotated[int, Field(ge=0, le=MAX_TIME)]  # milliseconds since 1970, UTC
-    targets: Annotated[tuple[Target, ...], BeforeValidator(lambda given: _as_tuple(given))] = ()
+    targets: Annotated[tuple[Target, ...], BeforeValidator(_as_tuple)] = ()
     vote: Annotated[int, Field(ge=-1, le=1)] = 0
     code: Annotated[bytes, _HEX] = b""
     content_hash: Annotated[bytes, _HEX] = b""  # BLAKE3 of the canonical vector
@@ -223,8 +227,6 @@ def parse_id(text: str) -> bytes:
     InputError
         It is no id of a record.
     """
-    from libipld import decode_multibase  # noqa: PLC0415
-
     try:
         cid = bytes(decode_multibase(text)[1])
     except (ValueError, TypeError):
@@ -241,10 +243,6 @@ def _seed(fields: dict[str, Any]) -> bytes:
 
 def _signed(seed: bytes, nonce: int) -> bytes:
     return CONTEXT + seed + nonce.to_bytes(8, "little")
-
-
-def _as_tuple(given: object) -> object:
-    return tuple(given) if isinstance(given, list) else given
 
 
 _REASONS = {"extra_forbidden": Reason.UNKNOWN_FIELD, "missing": Reason.MISSING_FIELD}

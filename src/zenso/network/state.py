@@ -66,8 +66,9 @@ class State:
     def __contains__(self, record_id: bytes) -> bool:
         return record_id in self._entries
 
-    def __getitem__(self, record_id: bytes) -> Entry:
-        return self._entries[record_id]
+    def get(self, record_id: bytes) -> Entry | None:
+        """Return a record's entry, or None."""
+        return self._entries.get(record_id)
 
     def add(self, entry: Entry) -> None:
         """Add a record; adding it again changes nothing."""
@@ -120,10 +121,9 @@ class State:
                 latest[one.creator] = one
         return {voter: one.vote for voter, one in latest.items() if voter != lesson.creator}
 
-    def disputers(self, lesson: Entry) -> list[bytes]:
-        """Return the keys that dispute a lesson, which need not have been added yet."""
-        domain = self._domains.get(lesson.domain)
-        disputes = domain.naming(lesson.id, Operation.DISPUTE) if domain else []
+    def disputers(self, domain: str, record_id: bytes) -> list[bytes]:
+        """Return the keys that dispute a record, which need not be there."""
+        disputes = self._domains[domain].naming(record_id, Operation.DISPUTE) if domain in self._domains else []
         return list(dict.fromkeys(one.creator for one in disputes))
 
 
