@@ -4,6 +4,7 @@ Whoever may open the socket may use the node: it is for the owner of the folder 
 """
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ import trio
 
 from zenso.errors import InputError, StorageError, ZensoError
 
+log = logging.getLogger("zenso.network")
 SOCKET_NAME = "node.sock"
 _MOST_BYTES = 1 << 20
 _LONGEST_PATH = 100  # bytes; systems take 104 to 108
@@ -79,6 +81,9 @@ async def _reply(line: bytes, answer: Answer) -> dict[str, Any]:
         return {"result": await answer(request["command"], request["arguments"])}
     except ZensoError as error:
         return {"error": str(error)}
+    except Exception as error:  # a bug in one command must not end the node
+        log.exception("the command %s failed", request["command"])
+        return {"error": f"{type(error).__name__} in the node; see its log"}
 
 
 def ask(folder: Path, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON

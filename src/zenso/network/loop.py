@@ -11,14 +11,16 @@ from typing import Any, TypeVar
 import trio
 from libp2p.abc import INetStream
 
+from zenso.errors import StorageError
 from zenso.network import sync
 from zenso.network.addresses import peer_of
-from zenso.network.admission import Admission, Inbox, Verdict
+from zenso.network.admission import Admission, Verdict
 from zenso.network.channel import Channel
 from zenso.network.control import Answer, serve_control
 from zenso.network.dag_cbor import CID_PREFIX
 from zenso.network.folder import NodeFolder
-from zenso.network.peers import PeerBook, PeerFault
+from zenso.network.inbox import Inbox
+from zenso.network.peers import HARMLESS, PeerBook, PeerFault
 from zenso.network.reasons import Blame, Reason
 from zenso.network.records import MAX_RECORD_BYTES
 from zenso.network.store import RecordStore
@@ -207,6 +209,8 @@ class NodeLoop:
     async def _fault(self, peer: str, reason: str) -> None:
         if self._book.fault(peer, reason):
             self._cut_off(peer)
+        if reason not in HARMLESS:
+            self._admission.blame_peer(peer)
 
     def _cut_off(self, peer: str) -> None:
         self.counts["cut_off"] += 1
@@ -264,7 +268,8 @@ class NodeLoop:
             offer = self._offers[key] = _Offer()
             shed = self._inbox.put(record, peer)
             if shed is not None:
-                self._settle(record, peer, shed)
+                verdict = Verdict(Reason.OVERLOADED, "too much waits to be checked; send it again later")
+                self._settle(shed.data, shed.sender, verdict)
             self._wake.set()
         with trio.move_on_after(_VERDICT_SECONDS):
             await offer.done.wait()
@@ -287,7 +292,14 @@ class NodeLoop:
                 self._settle(record, peer, verdict)
 
     def _judge(self, offers: Sequence[tuple[bytes, str]], synced: bool = False) -> list[Verdict]:  # noqa: FBT001, FBT002
-        return [self._admission.offer(record, peer, synced=synced) for record, peer in offers]
+        verdicts = []
+        for record, peer in offers:
+            try:
+                verdicts.append(self._admission.offer(record, peer, synced=synced))
+            except StorageError as error:
+                log.exception("a record could not be stored")
+                verdicts.append(Verdict(Reason.OVERLOADED, str(error)))
+        return verdicts
 
     def _settle(self, record: bytes, peer: str, verdict: Verdict) -> None:
         """Count a verdict, and tell who waits for it."""
@@ -326,7 +338,7 @@ class NodeLoop:
 
     async def wanted(self, digests: Iterable[bytes]) -> list[bytes]:
         """Return those of digests that are missing which are worth fetching."""
-        return await trio.to_thread.run_sync(self._admission.wanted, digests)
+        return [one[len(CID_PREFIX) :] for one in await trio.to_thread.run_sync(self._admission.wanted, digests)]
 
     async def offer(self, records: Sequence[bytes], peer: str) -> list[Verdict]:
         """Take records of a synchronisation, as far as they pass."""

@@ -20,7 +20,8 @@ from zenso.models import OnProgress, silent
 from zenso.network.admission import Admission
 from zenso.network.folder import read_folder
 from zenso.network.loop import NodeLoop
-from zenso.network.records import Operation, parse_id, sign_record
+from zenso.network.recomputation import Recomputer
+from zenso.network.records import LESSONS, Operation, Record, parse_id, sign_record
 from zenso.network.store import RecordStore
 from zenso.zen import ZenEncoder, load_encoder
 
@@ -58,11 +59,10 @@ class Node:
         self.folder = read_folder(folder)
         self._lock = self.folder.lock()
         self._load = encoder or partial(load_encoder, on_progress=on_progress)
-        self._loading = threading.Lock()
-        self._encoder: ZenEncoder | None = None
         domains = self.folder.settings.domains
         self.store = RecordStore(self.folder.records_path)
-        self._admission = Admission(self.store, self.encoder, domains, clock=time.time)
+        self._recomputer = Recomputer(lambda: self._load(self.folder.settings.model))
+        self._admission = Admission(self.store, self._recomputer, domains, clock=time.time)
         self._loop = NodeLoop(self.folder, self.store, self._admission, self._answer)
         self._outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()  # None: it listens
         self._failure: BaseException | None = None
@@ -111,13 +111,6 @@ class Node:
                     raise NodeFailedError(f"the node has ended: {self._failure}; see the log")
         finally:
             signal.signal(signal.SIGTERM, before)
-
-    def encoder(self) -> ZenEncoder:
-        """Return the encoder of the node's model; loaded when first asked for."""
-        with self._loading:
-            if self._encoder is None:
-                self._encoder = self._load(self.folder.settings.model)
-            return self._encoder
 
     # --- what its owner asks for ----------------------------------------------------------------------------------
 
@@ -186,6 +179,25 @@ class Node:
         """Say that an experience's code is not that of its text: each node recomputes it; see ``submit``."""
         return self._submit(Operation.DISPUTE, self._domain_of(target), [target])
 
+    def creators(self, most: int = 100) -> list[dict[str, Any]]:
+        """Return the reputation of creators, the best first: ``creator`` (hexadecimal) and ``score``, 0 to 1."""
+        now = time.time()
+        scores = {
+            subject.removeprefix("key:"): reputation.score(now)
+            for subject, reputation in self.store.reputations().items()
+            if subject.startswith("key:")
+        }
+        best = sorted(scores.items(), key=lambda item: -item[1])[:most]
+        return [{"creator": creator, "score": score} for creator, score in best]
+
+    def latest(self, domain: str | None = None, limit: int = 100) -> dict[str, Any]:
+        """Return the latest ``experiences`` of a domain that stand, and their number in ``total``."""
+        domain = self._followed(domain)
+        entries = [entry for one in self.store.lessons(domain) if (entry := self.store.entry(one)) is not None]
+        entries.sort(key=lambda entry: (entry.created_at, entry.id), reverse=True)
+        records = [record for entry in entries[:limit] if (record := self.store.get(entry.id)) is not None]
+        return {"experiences": [_shown(record) for record in records], "total": len(entries)}
+
     def search(
         self, query: str, domain: str | None = None, *, k: int = 5, min_confidence: float = 0.0
     ) -> dict[str, Any]:
@@ -210,11 +222,10 @@ class Node:
         targets: Sequence[str],
         **fields: Any,  # noqa: ANN401 - fields of Record
     ) -> dict[str, Any]:
-        followed = self.folder.settings.domains
-        domain = domain or followed[0]
-        if domain not in followed:
-            raise InputError(f"this node does not follow {domain!r}; it follows {', '.join(followed)}")
+        domain = self._followed(domain)
         identity = self.folder.identity
+        if operation in LESSONS:
+            fields |= self._recomputer.fields(fields["text"])
         record = sign_record(
             identity,
             operation,
@@ -228,6 +239,13 @@ class Node:
         if not verdict.accepted:
             raise InputError(f"refused ({verdict.reason}): {verdict.text}")
         return {"id": record.id_text, "domain": domain, "peers": self._loop.publish(domain, record.encoded)}
+
+    def _followed(self, domain: str | None) -> str:
+        followed = self.folder.settings.domains
+        domain = domain or followed[0]
+        if domain not in followed:
+            raise InputError(f"this node does not follow {domain!r}; it follows {', '.join(followed)}")
+        return domain
 
     def _domain_of(self, target: str) -> str:
         record = self.store.get(parse_id(target))
@@ -264,6 +282,18 @@ class Node:
         if command not in commands:
             raise InputError(f"there is no command {command!r}; this node may be older than the one that asks it")
         return await trio.to_thread.run_sync(partial(commands[command], **arguments))
+
+
+def _shown(record: Record) -> dict[str, Any]:
+    return {
+        "id": record.id_text,
+        "text": record.text,
+        "domain": record.domain,
+        "confidence": record.confidence,
+        "source_model": record.source_model,
+        "creator": record.creator.hex(),
+        "created_at": record.created_at,
+    }
 
 
 def _first(error: BaseException) -> BaseException:
