@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from zenso.network.control import ask
 from zenso.network.folder import create_folder, read_folder
 from zenso.network.transport import Transport
 from zenso.network.work import NEWCOMER_BITS
-from zenso.zen import load_encoder
+from zenso.zen import ZenEncoder, load_encoder
 
 DATA = Path("../shared/data/nq_utd")
 DOMAIN = "bench"
@@ -39,7 +40,8 @@ _PER_KEY = 90  # records, of the 100 that one key may send in an hour
 _INJECTORS = 4
 _PER_SECOND = 150  # of each injector; a node takes 200 from one peer
 _NEIGHBOURS = 3  # whom each node dials
-_WAITING_SECONDS = 900.0
+_WAITING_SECONDS = 30.0
+_MOST_COSINE = 0.85  # of two texts; nodes refuse .9
 _START = "import sys; from zenso.cli.app import main; sys.exit(main())"
 
 
@@ -105,11 +107,11 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     missed = options.missed or (QUICK_MISSED if quick else MISSED)
     if nodes < 2 or spread > _PER_KEY * nodes:
         raise InputError(f"--nodes {nodes} and --spread {spread}: at least 2 nodes, and {_PER_KEY} records of each")
-    texts = _texts(options.data, spread + sustained + missed)
-    first, rest = texts[:spread], texts[spread:]
-    records, made_seconds = _made(rest)
+    encoder = load_encoder()
+    texts = _distinct(encoder, _texts(options.data), spread + sustained + missed)
+    records, made_seconds = _made(Recomputer(encoder), texts[spread:])
     with _network(nodes) as network:
-        seconds = _spread(network, first)
+        seconds = _spread(network, texts[:spread])
         busy = [node.processor_seconds for node in network]
         wire = _loopback_bytes()
         sustained_seconds = _send(network, records[:sustained])
@@ -146,22 +148,36 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     }
 
 
-def _texts(folder: Path, count: int) -> list[str]:
+def _texts(folder: Path) -> Iterator[str]:
     file = folder / "corpus.jsonl"
     if not file.exists():
         raise InputError(f"{file} is missing; give --data a folder in the BEIR layout")
-    found: dict[str, None] = {}
     with file.open(encoding="utf-8") as lines:
         for line in lines:
-            found.setdefault(json.loads(line)["text"][:1000])
-            if len(found) == count:
-                return list(found)
-    raise InputError(f"{file} has {len(found):,} texts; ask for fewer records than {count:,}")
+            if text := json.loads(line)["text"][:1000].strip():
+                yield text
 
 
-def _made(texts: Sequence[str]) -> tuple[list[bytes], float]:
+def _distinct(encoder: ZenEncoder, texts: Iterator[str], count: int) -> list[str]:
+    """Return texts that no node takes for near-duplicates of one another."""
+    found: list[str] = []
+    kept = np.zeros((0, 384), np.float32)
+    with progress() as bars:
+        task = bars.add_task("choosing texts", total=count)
+        while len(found) < count:
+            batch = list(islice(texts, 64))
+            if not batch:
+                raise InputError(f"--data has {len(found):,} distinct texts; ask for fewer records than {count:,}")
+            for text, vector in zip(batch, encoder.encode_vectors(batch).astype(np.float32) / 32_767, strict=True):
+                if len(found) < count and (kept @ vector).max(initial=0.0) < _MOST_COSINE:
+                    found.append(text)
+                    kept = np.vstack([kept, vector])
+            bars.update(task, completed=len(found))
+    return found
+
+
+def _made(recomputer: Recomputer, texts: Sequence[str]) -> tuple[list[bytes], float]:
     """Sign records of texts with keys of their own, with codes and work."""
-    recomputer = Recomputer(load_encoder())
     recomputer.fields("warm")
     made = []
     began = time.monotonic()

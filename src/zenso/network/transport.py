@@ -45,7 +45,7 @@ Handler = Callable[[INetStream], Awaitable[None]]
 OnFault = Callable[[str, str], Awaitable[None]]
 Gate = Callable[[str], bool]  # whether a message of a peer is looked at
 
-logging.getLogger("libp2p").setLevel(logging.ERROR)  # what peers do wrong is counted, not logged
+logging.getLogger("libp2p").setLevel(logging.CRITICAL)  # what peers do wrong is counted, not logged
 
 
 class _GuardedPubsub(Pubsub):
