@@ -1,5 +1,3 @@
-from functools import cache
-
 import pytest
 
 from zenso.network import Admission, Identity, Operation, Recomputer, RecordStore, sign_record
@@ -29,10 +27,8 @@ class Draws:
 
 @pytest.fixture(scope="session")
 def recomputer():
-    """The real model; what a text gives is kept, as tests use the same texts again."""
-    made = Recomputer(load_encoder())
-    made.fields = cache(made.fields)
-    return made
+    """The real model."""
+    return Recomputer(load_encoder())
 
 
 @pytest.fixture

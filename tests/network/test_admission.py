@@ -54,9 +54,8 @@ def test_bytes_that_are_no_record_cost_the_peer_that_sent_them(node, alice):
     ],
 )
 def test_each_refusal_has_its_reason(node, alice, reason, fields, options):
-    record = next(
-        made for made in iter(lambda: node.lesson(alice, RETRY, **fields), None) if made.work < BITS or "bits" not in fields
-    )
+    made = iter(lambda: node.lesson(alice, RETRY, **fields), None)
+    record = next(one for one in made if one.work < BITS or "bits" not in fields)
     verdict = node.offer(record, **options)
     assert (verdict.reason, verdict.accepted) == (reason, False)
     assert verdict.text

@@ -1,6 +1,7 @@
 """Experiences shared between nodes that do not trust each other: section 9 of the design, docs/network.md."""
 
 from zenso.network.admission import Admission, Verdict
+from zenso.network.experiences import Experience, Experiences, Update, prompt_block
 from zenso.network.identity import Identity
 from zenso.network.inbox import Inbox, Offer
 from zenso.network.reasons import Blame, Reason, RecordError
@@ -12,6 +13,8 @@ from zenso.network.store import RecordStore
 __all__ = [
     "Admission",
     "Blame",
+    "Experience",
+    "Experiences",
     "Identity",
     "Inbox",
     "Offer",
@@ -23,8 +26,10 @@ __all__ = [
     "RecordError",
     "RecordStore",
     "SyncError",
+    "Update",
     "Verdict",
     "decode_record",
     "parse_id",
+    "prompt_block",
     "sign_record",
 ]

@@ -161,6 +161,17 @@ class Admission:
         """Count a bad outcome of a peer: garbage in a synchronisation, half a message and no more."""
         self._observe(f"peer:{sender}", good=False, weight=weight)
 
+    def convict(self, record: Record) -> None:
+        """Take out a record whose code was recomputed elsewhere and is wrong; its creator answers for it."""
+        with self._lock:
+            if self.store.recomputed(record.id) is None:
+                self.store.set_recomputed(record.id, is_right=False)
+                self._observe(f"key:{record.creator.hex()}", good=False, weight=Reason.WRONG_CODE.weight)
+
+    def now_milliseconds(self) -> int:
+        """Return the time of a record made now."""
+        return int(self._clock() * 1000)
+
     def standing(self, creator: bytes) -> float:
         """Return the weight of a key's word now, 0 to 1."""
         return self.store.reputation(f"key:{creator.hex()}").standing(self._clock())
@@ -231,7 +242,7 @@ class Admission:
             self._settle(disputer, right=right, first=place == 0)
         if not right:
             raise _Refusal(Reason.WRONG_CODE, "the code is not that of the text; compute it with the canonical model")
-        others = [(one, found.text) for one in near if (found := self.store.get(one)) is not None]
+        others = [(one, lesson.text) for one in near if (lesson := self.store.get(one)) is not None]
         cosines = self.recomputer.cosines(record.text, [text for _, text in others])
         if others and cosines.max() > DUPLICATE_COSINE:
             other = cid_text(others[int(cosines.argmax())][0])

@@ -66,12 +66,12 @@ class Identity:
         text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                raise InputError(f"{path} holds a key already; use it, or choose another file")
             with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-        except FileExistsError:
-            raise InputError(f"{path} holds a key already; use it, or choose another file") from None
         except OSError as error:
             raise StorageError(f"no key can be written to {path} ({error.strerror}); see to its folder") from error
         return cls(key.private_bytes_raw())

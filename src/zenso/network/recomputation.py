@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, lru_cache
 from threading import Lock
 
 import numpy as np
@@ -15,6 +15,7 @@ from zenso.network.records import Record
 from zenso.zen import Provenance, ZenEncoder
 
 _UNIT = 32_767.0**2
+_KEPT = 4096  # texts whose code and vector are kept, 2 kB each and the text
 
 
 class Recomputer:
@@ -30,6 +31,7 @@ class Recomputer:
         self._given = encoder
         self._loading = Lock()
         self._loaded: ZenEncoder | None = None
+        self._embedded = lru_cache(_KEPT)(self._embed)
 
     @property
     def encoder(self) -> ZenEncoder:
@@ -46,12 +48,8 @@ class Recomputer:
 
     def fields(self, text: str) -> dict[str, bytes]:
         """Return ``code``, ``content_hash`` and ``provenance`` of a record with this text."""
-        made = self.encoder.encode_documents([text])
-        return {
-            "code": made.codes[0].tobytes(),
-            "content_hash": content_hash(made.vectors[0]),
-            "provenance": self.space,
-        }
+        code, vector = self._embedded(text)
+        return {"code": code, "content_hash": content_hash(vector), "provenance": self.space}
 
     def is_right(self, record: Record) -> bool:
         """Tell whether a lesson's code and content hash are those of its text."""
@@ -60,9 +58,12 @@ class Recomputer:
 
     def cosines(self, text: str, others: Sequence[str]) -> NDArray[np.float64]:
         """Return the cosines of a text's canonical vector with those of n others: (n,)."""
-        vectors = self.encoder.encode_vectors([text, *others]).astype(np.int64)
-        products: NDArray[np.int64] = vectors[1:] @ vectors[0]
-        return products / _UNIT
+        vector = self._embedded(text)[1].astype(np.int64)
+        return np.array([int(vector @ self._embedded(one)[1].astype(np.int64)) for one in others]) / _UNIT
+
+    def _embed(self, text: str) -> tuple[bytes, NDArray[np.int16]]:
+        made = self.encoder.encode_documents([text])
+        return made.codes[0].tobytes(), made.vectors[0]
 
 
 def space_of(provenance: Provenance) -> bytes:

@@ -182,6 +182,7 @@ def sign_record(
     *,
     bits: int,
     targets: Sequence[bytes] = (),
+    nonce: int | None = None,
     **fields: Any,  # noqa: ANN401 - fields of Record
 ) -> Record:
     """Do the work for a record and sign it.
@@ -198,6 +199,8 @@ def sign_record(
         Zero bits of work (``work.required_bits``).
     targets : sequence of bytes
         Ids of the records it is about.
+    nonce : int, optional
+        One to use if it gives enough work; by default one is searched.
     **fields
         ``text``, ``confidence``, ``source_model``, ``vote``, ``code``, ``content_hash``, ``provenance``.
 
@@ -215,7 +218,8 @@ def sign_record(
         "targets": tuple(targets),
     }
     draft = _validated({**given, "nonce": 0, "signature": bytes(SIGNATURE_BYTES)})
-    nonce = mine(draft.seed, bits)
+    if nonce is None or work_bits(draft.seed, nonce) < bits:
+        nonce = mine(draft.seed, bits)
     return _validated({**given, "nonce": nonce, "signature": identity.sign(_signed(draft.seed, nonce))})
 
 
