@@ -56,7 +56,7 @@ def test_records_reach_all_nodes_whoever_comes_late_or_dies(start_node):
     eventually(lambda: agree(first, second, late))
     assert {node.status()["domains"]["general"]["experiences"] for node in (first, second, late)} == {2}
 
-    found = first.ask("search", query="How do I read a date?")["experiences"]
+    found = eventually(lambda: first.ask("search", query="How do I read a date?")["experiences"])
     assert found[0]["id"] == third
     with pytest.raises(InputError, match="duplicate"):
         second.ask("submit", text=LESSONS[2])
@@ -85,4 +85,5 @@ def test_hostile_peers_are_refused_and_counted_and_the_node_stays_well(start_nod
     honest = start_node(node)
     submitted = honest.ask("submit", text=LESSONS[0])["id"]
     eventually(lambda: records(node) == 1)
-    assert node.ask("search", query="bread")["experiences"][0]["id"] == submitted
+    found = eventually(lambda: node.ask("search", query="bread")["experiences"])
+    assert found[0]["id"] == submitted

@@ -213,7 +213,7 @@ def search(
         typer.echo(printable(found["prompt"]))
         return
     for number, hit in enumerate(found["experiences"], 1):
-        detail = f"similarity {hit['similarity']:.2f}, confidence {hit['confidence']:.2f}, support {hit['support']:.2f}"
+        detail = f"score {hit['score']:.2f}, similarity {hit['similarity']:.2f}, confidence {hit['confidence']:.2f}, support {hit['support']:.2f}"
         typer.echo(f"{number}. {printable(hit['text'])}\n   {hit['id']}  {hit['domain']}, {detail}")
     if not found["experiences"]:
         note("nothing found; `zenso node status` shows what the node holds")

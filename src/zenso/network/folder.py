@@ -13,7 +13,7 @@ from zenso.network.addresses import address, peer_of
 from zenso.network.identity import Identity
 from zenso.network.settings import FILE_NAME, NodeSettings, check_settings, read_settings, write_settings
 
-_KEY, _RECORDS, _LOCK = "node.pem", "records.sqlite3", "node.lock"
+_KEY, _RECORDS, _MEMORY, _LOCK = "node.pem", "records.sqlite3", "experiences.zenso", "node.lock"
 # libp2p's id of a peer whose key is Ed25519: an identity multihash of the key's protobuf, in base 58.
 PEER_PREFIX = bytes.fromhex("002408011220")
 
@@ -40,6 +40,11 @@ class NodeFolder:
     def records_path(self) -> Path:
         """The records."""
         return self.path / _RECORDS
+
+    @property
+    def memory_path(self) -> Path:
+        """The memory that experiences are searched with; it can be made anew from the records."""
+        return self.path / _MEMORY
 
     def lock(self) -> IO[bytes]:
         """Keep other processes from running this node, until the file is closed.

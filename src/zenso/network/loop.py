@@ -59,9 +59,19 @@ class NodeLoop:
     admission : Admission
     answer : callable
         Answers requests of the control socket.
+    on_change : callable
+        Told when records were accepted, or disputes settled.
     """
 
-    def __init__(self, folder: NodeFolder, store: RecordStore, admission: Admission, answer: Answer) -> None:
+    def __init__(
+        self,
+        folder: NodeFolder,
+        store: RecordStore,
+        admission: Admission,
+        answer: Answer,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._on_change = on_change
         self._folder = folder
         self._settings = folder.settings
         self._store = store
@@ -311,6 +321,7 @@ class NodeLoop:
 
     def _count(self, peer: str, verdict: Verdict) -> None:
         if verdict.accepted:
+            self._on_change()
             self.counts["accepted"] += 1
             self._book.accept(peer)
             return

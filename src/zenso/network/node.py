@@ -3,11 +3,13 @@
 It runs in a thread of its own (see ``loop``); its methods are called from any other thread.
 """
 
+import logging
 import queue
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,16 +18,22 @@ from typing import Any, Self
 import trio
 
 from zenso.errors import InputError, ZensoError
+from zenso.memory import Memory
 from zenso.models import OnProgress, silent
 from zenso.network.admission import Admission
+from zenso.network.experiences import Experiences, prompt_block
 from zenso.network.folder import read_folder
 from zenso.network.loop import NodeLoop
 from zenso.network.recomputation import Recomputer
-from zenso.network.records import LESSONS, Operation, Record, parse_id, sign_record
+from zenso.network.reasons import Reason
+from zenso.network.records import Operation, Record, parse_id, sign_record
 from zenso.network.store import RecordStore
 from zenso.zen import ZenEncoder, load_encoder
 
+log = logging.getLogger("zenso.network")
 _STARTING_SECONDS = 60.0
+_INDEX_SECONDS = 0.2  # in which more may come, to be embedded together
+_RETRY_SECONDS = 10.0
 _PEER_OF_OWN = "self"  # who hands over what the node's owner submits
 
 
@@ -63,7 +71,12 @@ class Node:
         self.store = RecordStore(self.folder.records_path)
         self._recomputer = Recomputer(lambda: self._load(self.folder.settings.model))
         self._admission = Admission(self.store, self._recomputer, domains, clock=time.time)
-        self._loop = NodeLoop(self.folder, self.store, self._admission, self._answer)
+        self._memory = Memory.open(self.folder.memory_path, encoder=lambda: self._recomputer.encoder)
+        self._experiences = Experiences(self._memory, self._admission)
+        self._changed, self._closing = threading.Event(), threading.Event()
+        self._changed.set()  # as far as is known
+        self._indexer = threading.Thread(target=self._index, name="zenso-node-index", daemon=True)
+        self._loop = NodeLoop(self.folder, self.store, self._admission, self._answer, self._changed.set)
         self._outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()  # None: it listens
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="zenso-node", daemon=True)
@@ -80,6 +93,7 @@ class Node:
         if outcome is not None:
             self.close()
             raise _first(outcome)
+        self._indexer.start()
         return self
 
     def __exit__(
@@ -90,8 +104,12 @@ class Node:
     def close(self) -> None:
         """End it; what was accepted is on the disk."""
         self._loop.stop()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._closing.set()
+        self._changed.set()
+        for thread in (self._thread, self._indexer):
+            if thread.is_alive():
+                thread.join()
+        self._memory.close()
         self.store.close()
         self._lock.close()
 
@@ -164,20 +182,28 @@ class Node:
         InputError
             It cannot be an experience, or this node itself refuses it, and why.
         """
-        operation = Operation.ADD if not targets else Operation.MODIFY if len(targets) == 1 else Operation.MERGE
-        return self._submit(operation, domain, targets, text=text, confidence=confidence, source_model=source_model)
+        return self._send_record(
+            self._experiences.sign_lesson(
+                self.folder.identity,
+                text,
+                self._followed(domain),
+                confidence=confidence,
+                source_model=source_model,
+                replaces=[parse_id(target) for target in targets],
+            )
+        )
 
     def withdraw(self, targets: Sequence[str], domain: str | None = None) -> dict[str, Any]:
         """Take own experiences away, on all nodes and for good; see ``submit``."""
-        return self._submit(Operation.DELETE, domain, targets)
+        return self._send_record(self._sign(Operation.DELETE, self._followed(domain), targets))
 
     def vote(self, target: str, vote: int) -> dict[str, Any]:
         """Say of an experience that it helped (1), or misled (-1); see ``submit``."""
-        return self._submit(Operation.VOTE, self._domain_of(target), [target], vote=vote)
+        return self._send_record(self._sign(Operation.VOTE, self._domain_of(target), [target], vote=vote))
 
     def dispute(self, target: str) -> dict[str, Any]:
         """Say that an experience's code is not that of its text: each node recomputes it; see ``submit``."""
-        return self._submit(Operation.DISPUTE, self._domain_of(target), [target])
+        return self._send_record(self._sign(Operation.DISPUTE, self._domain_of(target), [target]))
 
     def creators(self, most: int = 100) -> list[dict[str, Any]]:
         """Return the reputation of creators, the best first: ``creator`` (hexadecimal) and ``score``, 0 to 1."""
@@ -201,7 +227,17 @@ class Node:
     def search(
         self, query: str, domain: str | None = None, *, k: int = 5, min_confidence: float = 0.0
     ) -> dict[str, Any]:
-        """Search the experiences that the node holds.
+        """Search the experiences that the node holds; what has just come may take a second to be found.
+
+        Parameters
+        ----------
+        query : str
+        domain : str, optional
+            All that the node follows, by default.
+        k : int
+            Most results.
+        min_confidence : float
+            Of the results, 0 to 1.
 
         Returns
         -------
@@ -213,32 +249,34 @@ class Node:
         InputError
             The query is empty, or the domain is not followed.
         """
-        raise NotImplementedError
+        domains = self.folder.settings.domains if domain is None else [self._followed(domain)]
+        found = [hit for one in domains for hit in self._experiences.search(query, one, k, min_confidence)]
+        best = sorted(found, key=lambda hit: (-hit.score, hit.id))[:k]
+        return {"experiences": [asdict(hit) for hit in best], "prompt": prompt_block(best)}
 
-    def _submit(
-        self,
-        operation: Operation,
-        domain: str | None,
-        targets: Sequence[str],
-        **fields: Any,  # noqa: ANN401 - fields of Record
-    ) -> dict[str, Any]:
-        domain = self._followed(domain)
+    def _send_record(self, record: Record) -> dict[str, Any]:
+        """Offer an own record to this node, and if it passes to its peers."""
+        verdict = self._admission.offer(record.encoded, _PEER_OF_OWN)
+        # A dispute is kept and sent on whatever comes of it, so that all nodes settle it alike.
+        if not (verdict.accepted or verdict.reason is Reason.FALSE_DISPUTE):
+            raise InputError(f"refused ({verdict.reason}): {verdict.text}")
+        self._changed.set()
+        peers = self._loop.publish(record.domain, record.encoded)
+        return {"id": record.id_text, "domain": record.domain, "peers": peers}
+
+    def _sign(
+        self, operation: Operation, domain: str, targets: Sequence[str], **fields: int
+    ) -> Record:
         identity = self.folder.identity
-        if operation in LESSONS:
-            fields |= self._recomputer.fields(fields["text"])
-        record = sign_record(
+        return sign_record(
             identity,
             operation,
             domain,
-            time.time_ns() // 1_000_000,
+            self._admission.now_milliseconds(),
             bits=self._admission.required_bits(identity.public_key),
             targets=[parse_id(target) for target in targets],
             **fields,
         )
-        verdict = self._admission.offer(record.encoded, _PEER_OF_OWN)
-        if not verdict.accepted:
-            raise InputError(f"refused ({verdict.reason}): {verdict.text}")
-        return {"id": record.id_text, "domain": domain, "peers": self._loop.publish(domain, record.encoded)}
 
     def _followed(self, domain: str | None) -> str:
         followed = self.folder.settings.domains
@@ -252,6 +290,22 @@ class Node:
         if record is None:
             raise InputError(f"this node holds no record {target}; search for it, or wait until it has arrived")
         return record.domain
+
+    # --- the indexer's thread -------------------------------------------------------------------------------------
+
+    def _index(self) -> None:
+        """Make what was accepted searchable; every text is embedded, so wrong codes are found, and go."""
+        while not self._closing.is_set():
+            self._changed.wait()
+            self._changed.clear()
+            if self._closing.wait(_INDEX_SECONDS):
+                return
+            try:
+                self._experiences.update()
+            except ZensoError:
+                log.exception("experiences could not be indexed; it is tried again")
+                self._closing.wait(_RETRY_SECONDS)
+                self._changed.set()
 
     # --- the loop's thread ----------------------------------------------------------------------------------------
 

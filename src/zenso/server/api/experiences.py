@@ -65,13 +65,19 @@ class ExperienceQuery(Strict):
     min_confidence: Annotated[Share, Field(description="of the results")] = 0.0
 
 
-class FoundExperience(StoredExperience):
-    """An experience that answers a query; near-duplicates count as support for one of them."""
+class FoundExperience(Strict):
+    """An experience that answers a query, or several that say nearly the same."""
 
+    id: str
+    text: str
+    domain: str
     score: Annotated[float, Field(description="by which they are ordered")]
-    similarity: Annotated[float, Field(description="cosine to the query")]
-    support: Annotated[float, Field(description="standing of the distinct creators who say the same")]
-    creators: Annotated[int, Field(description="how many say the same")]
+    similarity: Annotated[float, Field(description="to the query, 0 to 1")]
+    confidence: Annotated[float, Field(description="0 to 1, as the creators say")]
+    support: Annotated[float, Field(description="standings of the keys that wrote it or voted for it, summed")]
+    opposition: Annotated[float, Field(description="of those that voted against it")]
+    creators: Annotated[int, Field(description="distinct keys that wrote it")]
+    merged: Annotated[list[str], Field(description="ids of the others that say nearly the same")]
 
 
 class FoundExperiences(Strict):
