@@ -161,14 +161,13 @@ def submit(  # noqa: PLR0913 - options
 @node_app.command()
 @handle_errors()
 def withdraw(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Own experiences.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Own experiences of one domain.")],
     node: NodePath = DEFAULT_NODE,
-    domain: DomainOption = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Take experiences of this node away, on all nodes and for good."""
-    _print_submitted(_ask(node, "withdraw", targets=ids, domain=domain), as_json=as_json)
+    _print_submitted(_ask(node, "withdraw", targets=ids), as_json=as_json)
 
 
 @node_app.command()

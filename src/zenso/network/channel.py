@@ -7,7 +7,7 @@ from libp2p.abc import INetStream
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.io.exceptions import IncompleteReadError
 
-from zenso.network.peers import PeerFault
+from zenso.network.peers import LEFT, PeerFault
 
 _LENGTH = 4  # bytes, big-endian, before each message
 _CHUNK = 65_536  # bytes asked of the stream at once
@@ -49,7 +49,7 @@ class Channel:
             try:
                 await self._stream.write(framed)
             except (BaseLibp2pError, OSError) as error:
-                raise PeerFault("left", f"it left while it was written to ({error})") from error
+                raise PeerFault(LEFT, f"it left while it was written to ({error})") from error
         if step.cancelled_caught:
             raise PeerFault("stalled", f"it read nothing for {self._step_seconds:g} s")
         self.sent_bytes += len(framed)
@@ -71,7 +71,7 @@ class Channel:
                     raise PeerFault("endless", "its answers exceed what one exchange may hold")
                 message = await self._exactly(length)
             except (BaseLibp2pError, IncompleteReadError, OSError) as error:
-                raise PeerFault("left", f"it left within a message ({error})") from error
+                raise PeerFault(LEFT, f"it left within a message ({error})") from error
         if step.cancelled_caught:
             raise PeerFault("stalled", f"a message was not whole after {self._step_seconds:g} s")
         self._left -= length + _LENGTH
@@ -83,7 +83,7 @@ class Channel:
         while len(parts) < count:
             part = await self._stream.read(min(count - len(parts), _CHUNK))
             if not part:
-                raise PeerFault("left", "it left within a message")
+                raise PeerFault(LEFT, "it left within a message")
             parts += part
         return bytes(parts)
 

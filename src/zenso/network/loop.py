@@ -20,7 +20,7 @@ from zenso.network.control import Answer, serve_control
 from zenso.network.dag_cbor import CID_PREFIX
 from zenso.network.folder import NodeFolder
 from zenso.network.inbox import Inbox
-from zenso.network.peers import HARMLESS, PeerBook, PeerFault
+from zenso.network.peers import HARMLESS, LEFT, PeerBook, PeerFault
 from zenso.network.reasons import Blame, Reason
 from zenso.network.records import MAX_RECORD_BYTES
 from zenso.network.store import RecordStore
@@ -217,6 +217,9 @@ class NodeLoop:
         return not self._book.is_banned(peer) and not self._admission.is_cut_off(peer)
 
     async def _fault(self, peer: str, reason: str) -> None:
+        if reason == LEFT:
+            self.counts[LEFT] += 1
+            return
         if self._book.fault(peer, reason):
             self._cut_off(peer)
         if reason not in HARMLESS:

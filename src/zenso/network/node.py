@@ -193,9 +193,9 @@ class Node:
             )
         )
 
-    def withdraw(self, targets: Sequence[str], domain: str | None = None) -> dict[str, Any]:
-        """Take own experiences away, on all nodes and for good; see ``submit``."""
-        return self._send_record(self._sign(Operation.DELETE, self._followed(domain), targets))
+    def withdraw(self, targets: Sequence[str]) -> dict[str, Any]:
+        """Take own experiences of one domain away, on all nodes and for good; see ``submit``."""
+        return self._send_record(self._sign(Operation.DELETE, self._domain_of(targets[0]), targets))
 
     def vote(self, target: str, vote: int) -> dict[str, Any]:
         """Say of an experience that it helped (1), or misled (-1); see ``submit``."""

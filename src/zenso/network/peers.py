@@ -9,7 +9,8 @@ _KEPT = 4096  # peers that are remembered; of those that never did wrong, the lo
 _FORGIVEN_PER_SECOND = 1 / 60  # of the weight of faults
 
 # What each fault weighs; at BAN_WEIGHT a peer is cut off. Faults that honest peers commit by accident weigh little.
-HARMLESS = frozenset({"left", "overload"})
+LEFT = "left"  # within an exchange: no fault, as connections break
+HARMLESS = frozenset({LEFT, "overload"})
 _WEIGHTS = {**dict.fromkeys(HARMLESS, 0.0), "stalled": 3.0}
 _OTHER_WEIGHT = 4.0
 BAN_WEIGHT = 10.0

@@ -24,7 +24,7 @@ import trio
 from zenso.network.admission import Verdict
 from zenso.network.channel import Channel
 from zenso.network.dag_cbor import DIGEST_BYTES
-from zenso.network.peers import PeerFault
+from zenso.network.peers import LEFT, PeerFault
 from zenso.network.reasons import Reason
 from zenso.network.reconciliation import MAX_MESSAGE_BYTES, Reconciler, SyncError
 
@@ -155,7 +155,7 @@ async def answer(channel: Channel, holder: Holder) -> None:
         try:
             question = await channel.receive()
         except PeerFault as fault:
-            if fault.reason == "left":  # as the protocol ends
+            if fault.reason == LEFT:  # as the protocol ends
                 return
             raise
         await _answer_one(channel, holder, sides.answer, question)
@@ -186,7 +186,7 @@ async def _answer_one(
 async def _expect(channel: Channel, kind: bytes) -> bytes:
     reply = await channel.receive()
     if reply[:1] == b"N":
-        raise PeerFault("left", f"it does not synchronise: {reply[1:60]!r}")
+        raise PeerFault(LEFT, f"it does not synchronise: {reply[1:60]!r}")
     if reply[:1] != kind:
         raise PeerFault("sync", "an answer to another question")
     return reply[1:]

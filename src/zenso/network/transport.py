@@ -32,7 +32,7 @@ from libp2p.tools.anyio_service import background_trio_service
 from zenso.errors import InputError
 from zenso.network.addresses import address
 from zenso.network.folder import PEER_PREFIX
-from zenso.network.peers import PeerFault
+from zenso.network.peers import LEFT, PeerFault
 
 _DEGREE, _DEGREE_LOW, _DEGREE_HIGH = 6, 4, 12  # peers of a mesh, as libp2p's specification advises
 _ROOM = 24  # of the 32 messages that libp2p queues for a peer; one more is lost
@@ -278,7 +278,7 @@ class Transport:
                 stream: INetStream = await self._host.new_stream(ID.from_string(peer), [TProtocol(protocol)])
                 return stream
         except (BaseLibp2pError, OSError, trio.TooSlowError, ExceptionGroup) as error:
-            raise PeerFault("left", f"no stream to it can be opened ({error})") from error
+            raise PeerFault(LEFT, f"no stream to it can be opened ({error})") from error
 
     async def _room(self) -> None:
         """Wait until no peer's queue is about to overflow, as long as that is worth it."""
