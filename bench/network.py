@@ -7,6 +7,7 @@ and their codes computed beforehand.
 
 import argparse
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -16,12 +17,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trio
 
 from bench.report import Scalar, progress
-from bench.server_process import ServerProcess
 from zenso.errors import InputError
 from zenso.network import Identity, Operation, Recomputer, sign_record
 from zenso.network.control import ask
@@ -85,7 +86,8 @@ class _Node:
 
     @property
     def processor_seconds(self) -> float:
-        return ServerProcess.processor_seconds(self)  # type: ignore[arg-type] - of its process
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
         self.process.terminate()
@@ -186,7 +188,7 @@ def _made(recomputer: Recomputer, texts: Sequence[str]) -> tuple[list[bytes], fl
         for place, text in enumerate(texts):
             if place % _PER_KEY == 0:
                 identity = Identity.generate()
-            fields = {"text": text, "confidence": 0.5, **recomputer.fields(text)}
+            fields: dict[str, Any] = {"text": text, "confidence": 0.5, **recomputer.fields(text)}
             now = time.time_ns() // 1_000_000
             made.append(sign_record(identity, Operation.ADD, DOMAIN, now, bits=NEWCOMER_BITS, **fields).encoded)
             bars.advance(task)
@@ -228,7 +230,7 @@ def _spread(nodes: Sequence[_Node], texts: Sequence[str]) -> list[float]:
 def _send(nodes: Sequence[_Node], records: Sequence[bytes]) -> float:
     """Send records by gossip; return the time until all nodes hold them."""
     wanted = nodes[0].count() + len(records)
-    return trio.run(_inject, nodes, wanted, records)
+    return float(trio.run(_inject, nodes, wanted, records))
 
 
 def _wait(nodes: Sequence[_Node], wanted: int) -> None:

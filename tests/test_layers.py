@@ -23,7 +23,19 @@ LAYERS: dict[str, set[str]] = {
     "integrations": {"canonical", "models", "zen", "memory", "rerank"},
     "network": {"canonical", "models", "bitdelta", "robust", "zen", "memory"},
     "server": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "robust", "network"},
-    "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "robust", "evaluation", "network", "server"},
+    "cli": {
+        "canonical",
+        "models",
+        "bitdelta",
+        "zen",
+        "memory",
+        "rerank",
+        "rag",
+        "robust",
+        "evaluation",
+        "network",
+        "server",
+    },
 }
 SHARED = {"errors", "atomic_file", "__version__"}
 

@@ -106,7 +106,11 @@ async def raw_connections(target):
     """Connections that speak no Noise, or nothing."""
     port = int(address(target).value_for_protocol("tcp"))
     silent = await trio.open_tcp_stream("127.0.0.1", port)
-    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x13/multistream/1.0.0\n\x07/noise\n" + os.urandom(500), b"\xff" * 100_000):
+    for data in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x13/multistream/1.0.0\n\x07/noise\n" + os.urandom(500),
+        b"\xff" * 100_000,
+    ):
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         with trio.move_on_after(1), suppress(trio.BrokenResourceError):
             await stream.send_all(data)

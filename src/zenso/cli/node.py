@@ -42,7 +42,8 @@ def init(
         list[str] | None, typer.Option(metavar="ADDRESS", help="Node to stay connected with: .../p2p/ID.")
     ] = None,
     domain: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="What to exchange experiences about.", show_default="general")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="What to exchange experiences about.", show_default="general"),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Embedding model.", show_default="all-MiniLM-L6-v2")] = None,
     as_json: AsJson = False,
@@ -131,8 +132,10 @@ def keys(folder: NodeArgument = DEFAULT_NODE, *, as_json: AsJson = False) -> Non
 
 @node_app.command()
 @handle_errors()
-def submit(  # noqa: PLR0913 - options
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="One lesson, with what is needed to understand it alone.")],
+def submit(
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="One lesson, with what is needed to understand it alone.")
+    ],
     node: NodePath = DEFAULT_NODE,
     domain: DomainOption = None,
     *,
@@ -186,7 +189,10 @@ def vote(
 @node_app.command()
 @handle_errors()
 def dispute(record: RecordId, node: NodePath = DEFAULT_NODE, *, as_json: AsJson = False) -> None:
-    """Say that an experience's code is not that of its text. Each node recomputes it; a false dispute costs reputation."""
+    """Say that an experience's code is not that of its text.
+
+    Each node recomputes it. A wrong code costs its creator reputation, a false dispute costs this node's.
+    """
     _print_submitted(_ask(node, "dispute", target=record), as_json=as_json)
 
 
@@ -212,8 +218,8 @@ def search(
         typer.echo(printable(found["prompt"]))
         return
     for number, hit in enumerate(found["experiences"], 1):
-        detail = f"score {hit['score']:.2f}, similarity {hit['similarity']:.2f}, confidence {hit['confidence']:.2f}, support {hit['support']:.2f}"
-        typer.echo(f"{number}. {printable(hit['text'])}\n   {hit['id']}  {hit['domain']}, {detail}")
+        numbers = ", ".join(f"{name} {hit[name]:.2f}" for name in ("score", "similarity", "confidence", "support"))
+        typer.echo(f"{number}. {printable(hit['text'])}\n   {hit['id']}  {hit['domain']}, {numbers}")
     if not found["experiences"]:
         note("nothing found; `zenso node status` shows what the node holds")
 

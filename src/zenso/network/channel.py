@@ -66,7 +66,9 @@ class Channel:
             try:
                 length = int.from_bytes(await self._exactly(_LENGTH), "big")
                 if length > self._frame_bytes:
-                    raise PeerFault("oversized", f"a message of {length:,} bytes; at most {self._frame_bytes:,} are taken")
+                    raise PeerFault(
+                        "oversized", f"a message of {length:,} bytes; at most {self._frame_bytes:,} are taken"
+                    )
                 if length + _LENGTH > self._left:
                     raise PeerFault("endless", "its answers exceed what one exchange may hold")
                 message = await self._exactly(length)

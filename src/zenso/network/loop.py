@@ -107,11 +107,12 @@ class NodeLoop:
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function in the loop, from another thread."""
-        return trio.from_thread.run_sync(function, *arguments, trio_token=self._token)
+        result: T = trio.from_thread.run_sync(function, *arguments, trio_token=self._token)
+        return result
 
     def publish(self, domain: str, record: bytes) -> int:
         """Send a record to the peers that follow its domain, from another thread; return how many peers there are."""
-        return trio.from_thread.run(self._publish, domain, record, trio_token=self._token)
+        return int(trio.from_thread.run(self._publish, domain, record, trio_token=self._token))
 
     # --- what is shown --------------------------------------------------------------------------------------------
 
@@ -292,7 +293,7 @@ class NodeLoop:
     async def _admit(self) -> None:
         """Judge what waits, the most reputable sender's first."""
         while True:
-            offers = []
+            offers: list[tuple[bytes, str]] = []
             while len(offers) < _OFFERED_AT_ONCE and (offer := self._inbox.take()) is not None:
                 offers.append(offer)
             if not offers:
@@ -343,7 +344,8 @@ class NodeLoop:
 
     async def ids(self, domain: str) -> list[bytes]:
         """Return the digests of a domain's records."""
-        return await trio.to_thread.run_sync(self._store.ids, domain)
+        found: list[bytes] = await trio.to_thread.run_sync(self._store.ids, domain)
+        return found
 
     async def raw(self, digests: Sequence[bytes]) -> list[bytes]:
         """Return the records of digests, as far as they are held."""
@@ -357,7 +359,9 @@ class NodeLoop:
     async def offer(self, records: Sequence[bytes], peer: str) -> list[Verdict]:
         """Take records of a synchronisation, as far as they pass."""
         async with self._admitting:
-            verdicts = await trio.to_thread.run_sync(self._judge, [(record, peer) for record in records], True)  # noqa: FBT003
+            verdicts: list[Verdict] = await trio.to_thread.run_sync(
+                self._judge, [(record, peer) for record in records], True
+            )  # noqa: FBT003
         for verdict in verdicts:
             self._count(peer, verdict)
         return verdicts

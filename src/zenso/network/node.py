@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import trio
 
@@ -24,12 +24,13 @@ from zenso.network.admission import Admission
 from zenso.network.experiences import Experiences, prompt_block
 from zenso.network.folder import read_folder
 from zenso.network.loop import NodeLoop
-from zenso.network.recomputation import Recomputer
 from zenso.network.reasons import Reason
+from zenso.network.recomputation import Recomputer
 from zenso.network.records import Operation, Record, parse_id, sign_record
 from zenso.network.store import RecordStore
 from zenso.zen import ZenEncoder, load_encoder
 
+T = TypeVar("T")
 log = logging.getLogger("zenso.network")
 _STARTING_SECONDS = 60.0
 _INDEX_SECONDS = 0.2  # in which more may come, to be embedded together
@@ -264,9 +265,7 @@ class Node:
         peers = self._loop.publish(record.domain, record.encoded)
         return {"id": record.id_text, "domain": record.domain, "peers": peers}
 
-    def _sign(
-        self, operation: Operation, domain: str, targets: Sequence[str], **fields: int
-    ) -> Record:
+    def _sign(self, operation: Operation, domain: str, targets: Sequence[str], **fields: int) -> Record:
         identity = self.folder.identity
         return sign_record(
             identity,
@@ -316,7 +315,7 @@ class Node:
             self._failure = _first(error)
             self._outcome.put(error)
 
-    def _call(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the function returns
+    def _call(self, function: Callable[[], T]) -> T:
         try:
             return self._loop.call(function)
         except (trio.RunFinishedError, trio.Cancelled) as error:

@@ -117,6 +117,8 @@ def check_settings(values: dict[str, object], where: str) -> NodeSettings:
         name = ".".join(map(str, found["loc"]))
         if found["type"] == "extra_forbidden":
             known = NodeLimits if name.startswith("limits.") else NodeSettings
-            raise InputError(f"{where}: there is no setting {name}; there are: {', '.join(known.model_fields)}") from None
+            raise InputError(
+                f"{where}: there is no setting {name}; there are: {', '.join(known.model_fields)}"
+            ) from None
         message = found["msg"].removeprefix("Value error, ").replace("Input should", "it should")
         raise InputError(f"{where}: {name} is {found['input']!r}: {message}") from None

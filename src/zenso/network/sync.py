@@ -161,9 +161,7 @@ async def answer(channel: Channel, holder: Holder) -> None:
         await _answer_one(channel, holder, sides.answer, question)
 
 
-async def _answer_one(
-    channel: Channel, holder: Holder, reconcile: Callable[[bytes], bytes], question: bytes
-) -> None:
+async def _answer_one(channel: Channel, holder: Holder, reconcile: Callable[[bytes], bytes], question: bytes) -> None:
     kind, body = question[:1], question[1:]
     if kind == b"R":
         try:

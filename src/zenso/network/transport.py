@@ -58,13 +58,15 @@ class _GuardedPubsub(Pubsub):
 
     async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:  # noqa: ANN401 - a message of protobuf
         if msg_forwarder == self.my_id:
-            return await super().push_msg(msg_forwarder, msg)
+            await super().push_msg(msg_forwarder, msg)
+            return
         peer = str(msg_forwarder)
         if not self.gate(peer):
-            return None
+            return
         # libp2p starts a task for each message, however many come.
         if self.waiting >= self.most_waiting:
-            return await self.on_fault(peer, "overload")
+            await self.on_fault(peer, "overload")
+            return
         self.waiting += 1
         try:
             await super().push_msg(msg_forwarder, msg)
@@ -102,7 +104,7 @@ class Transport:
         An address is none.
     """
 
-    def __init__(  # noqa: PLR0913 - a host's parts
+    def __init__(
         self,
         seed: bytes,
         listen: Sequence[str],
@@ -178,11 +180,11 @@ class Transport:
             await stack.enter_async_context(background_trio_service(self._pubsub))
             await stack.enter_async_context(background_trio_service(self._router))
             await stack.enter_async_context(background_trio_service(self._table))
-            self._nursery = await stack.enter_async_context(trio.open_nursery())
+            self._nursery = nursery = await stack.enter_async_context(trio.open_nursery())
             try:
                 yield
             finally:
-                self._nursery.cancel_scope.cancel()
+                nursery.cancel_scope.cancel()
                 self._nursery = None
 
     @property

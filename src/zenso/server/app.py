@@ -18,7 +18,20 @@ from zenso.errors import InputError, ZensoError
 from zenso.models import OnProgress, silent
 from zenso.server import pages
 from zenso.server.access import Access
-from zenso.server.api import aggregate, chat, documents, embeddings, experiences, health, memories, rerank, rpc, search, tei, verify
+from zenso.server.api import (
+    aggregate,
+    chat,
+    documents,
+    embeddings,
+    experiences,
+    health,
+    memories,
+    rerank,
+    rpc,
+    search,
+    tei,
+    verify,
+)
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake

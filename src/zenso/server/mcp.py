@@ -132,7 +132,9 @@ def create_mcp(services: Services) -> MCPServer:
     ):
         server.add_tool(_told(tool), annotations=annotations)
     if services.node is not None:
-        shares = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
+        shares = ToolAnnotations(
+            read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
+        )
         server.add_tool(_told(tools.find_experiences), annotations=reads)
         server.add_tool(_told(tools.submit_experience), annotations=shares)
     return server

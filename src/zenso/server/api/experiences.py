@@ -26,7 +26,9 @@ class NewExperience(Strict):
     domain: Domain = None
     confidence: Annotated[Share, Field(description="how sure its creator is")] = 0.5
     source_model: Annotated[str, Field(max_length=200, description="what it was learned with")] = ""
-    replaces: Annotated[list[Id], Field(max_length=16, description="own experiences whose place it takes")] = []
+    replaces: Annotated[
+        list[Id], Field(max_length=16, description="own ones whose place it takes", default_factory=list)
+    ]
 
 
 class SentRecord(Strict):
