@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -301,11 +302,11 @@ class NodeLoop:
                 self._wake = trio.Event()
                 continue
             async with self._admitting:
-                verdicts = await trio.to_thread.run_sync(self._judge, offers)
+                verdicts = await trio.to_thread.run_sync(partial(self._judge, offers, synced=False))
             for (record, peer), verdict in zip(offers, verdicts, strict=True):
                 self._settle(record, peer, verdict)
 
-    def _judge(self, offers: Sequence[tuple[bytes, str]], synced: bool = False) -> list[Verdict]:  # noqa: FBT001, FBT002
+    def _judge(self, offers: Sequence[tuple[bytes, str]], *, synced: bool) -> list[Verdict]:
         verdicts = []
         for record, peer in offers:
             try:
@@ -359,9 +360,8 @@ class NodeLoop:
     async def offer(self, records: Sequence[bytes], peer: str) -> list[Verdict]:
         """Take records of a synchronisation, as far as they pass."""
         async with self._admitting:
-            verdicts: list[Verdict] = await trio.to_thread.run_sync(
-                self._judge, [(record, peer) for record in records], True
-            )  # noqa: FBT003
+            judge = partial(self._judge, [(record, peer) for record in records], synced=True)
+            verdicts: list[Verdict] = await trio.to_thread.run_sync(judge)
         for verdict in verdicts:
             self._count(peer, verdict)
         return verdicts
