@@ -19,6 +19,7 @@ BENCHES = {
     "dense": "bench.dense",
     "cross_model": "bench.cross_model",
     "engines": "bench.engines",
+    "network": "bench.network",
     "quality": "bench.quality",
     "rerank": "bench.rerank",
     "robust": "bench.robust",

@@ -21,9 +21,21 @@ LAYERS: dict[str, set[str]] = {
     "rag": {"models", "memory"},
     "evaluation": {"bitdelta", "zen", "memory", "rerank"},
     "integrations": {"canonical", "models", "zen", "memory", "rerank"},
-    "network": {"canonical", "bitdelta", "robust", "zen", "memory"},
-    "server": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "robust"},
-    "cli": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "robust", "evaluation", "server"},
+    "network": {"canonical", "models", "bitdelta", "robust", "zen", "memory"},
+    "server": {"canonical", "models", "bitdelta", "zen", "memory", "rerank", "rag", "robust", "network"},
+    "cli": {
+        "canonical",
+        "models",
+        "bitdelta",
+        "zen",
+        "memory",
+        "rerank",
+        "rag",
+        "robust",
+        "evaluation",
+        "network",
+        "server",
+    },
 }
 SHARED = {"errors", "atomic_file", "__version__"}
 

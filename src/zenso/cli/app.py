@@ -22,6 +22,7 @@ from zenso.cli.index import index
 from zenso.cli.keys import keys_app
 from zenso.cli.mcp import mcp
 from zenso.cli.models import models_app
+from zenso.cli.node import node_app
 from zenso.cli.output import EXIT_ERROR, EXIT_INTERRUPTED
 from zenso.cli.reembed import reembed
 from zenso.cli.rerank import rerank
@@ -50,6 +51,7 @@ app.command("import")(import_file)  # a Python function cannot have that name
 app.add_typer(models_app, name="models")
 app.add_typer(codec_app, name="codec")
 app.add_typer(keys_app, name="keys")
+app.add_typer(node_app, name="node")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so

@@ -51,6 +51,9 @@ def serve(  # noqa: PLR0913 - options of a command
         Path | None, typer.Option(metavar="FILE", help="PEM file of the certificate and those that signed it.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file of the certificate's key.")] = None,
+    node: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Node of the network to run beside it: see `zenso node init`.")
+    ] = None,
     threads: Threads = None,
     check: Annotated[bool, typer.Option("--check", help="Check the settings, show them, and leave.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON instead of text.")] = False,
@@ -76,6 +79,7 @@ def serve(  # noqa: PLR0913 - options of a command
         model=model,
         keys=keys.absolute() if keys else None,
         tls=_tls(tls_certificate, tls_key),
+        node=node.absolute() if node else None,
         threads=threads,
         generation={"model": str(Path(chat).absolute()) if Path(chat).exists() else chat} if chat else None,
     )

@@ -18,12 +18,26 @@ from zenso.errors import InputError, ZensoError
 from zenso.models import OnProgress, silent
 from zenso.server import pages
 from zenso.server.access import Access
-from zenso.server.api import aggregate, chat, documents, embeddings, health, memories, rerank, rpc, search, tei, verify
+from zenso.server.api import (
+    aggregate,
+    chat,
+    documents,
+    embeddings,
+    experiences,
+    health,
+    memories,
+    rerank,
+    rpc,
+    search,
+    tei,
+    verify,
+)
 from zenso.server.batching import CancelledError
 from zenso.server.errors import RequestError, as_request_error
 from zenso.server.intake import Intake
 from zenso.server.keys import KeyFile
 from zenso.server.observe import Observe
+from zenso.server.pages import network
 from zenso.server.pages.rendering import error_page, wants_page
 from zenso.server.responses import error_response
 from zenso.server.services import Services
@@ -81,6 +95,9 @@ def create_app(settings: Settings, on_progress: OnProgress = silent) -> FastAPI:
     app.state.services = services
     for router in _ROUTERS:
         app.include_router(router)
+    if services.node is not None:
+        app.include_router(experiences.router)
+        app.include_router(network.router, include_in_schema=False)
     if tools is not None:
         app.router.routes.extend(tools.routes)
     app.add_exception_handler(ZensoError, _on_error)

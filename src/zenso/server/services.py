@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ import zenso
 from zenso import models
 from zenso.bitdelta import SLOT_WIDTH
 from zenso.canonical import Role, Want
+from zenso.errors import InputError
 from zenso.memory import Memory
 from zenso.rerank import ZenReranker
 from zenso.server.batching import SharedEncoder, ticket
@@ -28,6 +29,9 @@ from zenso.server.metrics import Metrics
 from zenso.server.settings import Settings
 from zenso.server.tracing import Tracer
 from zenso.zen import DenseEmbeddings, ZenEncoder, load_encoder
+
+if TYPE_CHECKING:
+    from zenso.network.node import Node
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,6 +69,7 @@ class Services:
         for path in sorted(settings.data.glob(f"*{_ENDING}")) if settings.data is not None else ():
             if path.is_dir() and path.stem not in self._memories:
                 self._memories[path.stem] = self._open(path)
+        self.node = self._start_node()
 
     # --- models ---------------------------------------------------------------------------------------------------
 
@@ -161,6 +166,30 @@ class Services:
         memory = Memory.open(path, encoder=load)
         return memory
 
+    # --- the network ----------------------------------------------------------------------------------------------
+
+    def _start_node(self) -> "Node | None":
+        """Run the node of the settings; it shares the encoders."""
+        if self.settings.node is None:
+            return None
+        try:
+            from zenso.network.node import Node  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise InputError(f"a node needs the package {error.name}; install zenso[network]") from None
+        return Node(self.settings.node, encoder=self.encoder).__enter__()
+
+    def the_node(self) -> "Node":
+        """Return the node that runs beside the server.
+
+        Raises
+        ------
+        RequestError
+            404: there is none.
+        """
+        if self.node is None:
+            raise RequestError(404, "no node runs here; start the server with --node FOLDER", "no_node")
+        return self.node
+
     # --- work -----------------------------------------------------------------------------------------------------
 
     async def run(self, call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
@@ -234,6 +263,8 @@ class Services:
         """Finish what is queued and close the memories."""
         self.chats.close()
         self._threads.shutdown()
+        if self.node is not None:
+            self.node.close()
         for shared in self.shared_encoders.values():
             shared.close()
         for memory in self.memories.values():

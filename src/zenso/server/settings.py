@@ -88,6 +88,7 @@ class Settings(_Section):
     cors_origins: list[str] = Field(default_factory=list, description="of pages that may call; none by default")
     hosts: list[str] = Field(default_factory=list, description="names by which the server is reached besides its own")
     limits: Limits = Limits()
+    node: Path | None = Field(default=None, description="folder of a node of the network that runs beside the server")
     tls: Tls | None = None
     generation: Generation | None = None
     logging: Logging = Logging()
@@ -189,6 +190,8 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
     }
     if settings.data is not None:
         changes["data"] = folder / settings.data.expanduser()
+    if settings.node is not None:
+        changes["node"] = folder / settings.node.expanduser()
     if settings.tls is not None:
         changes["tls"] = Tls(
             certificate=folder / settings.tls.certificate.expanduser(),

@@ -42,6 +42,7 @@ def render(request: Request, template: str, values: Mapping[str, object], status
         "needs_key": services.keys.are_needed,
         "may_write": caller is not None and caller.scope.includes(Scope.WRITE),
         "path": request.url.path,
+        "navigation": (*NAVIGATION, *((("/network", "Network"),) if services.node is not None else ())),
     }
     text = _ENVIRONMENT.get_template(template).render(shared | dict(values))
     # The pages show what a memory holds now, and only to who may see it.
@@ -99,7 +100,6 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.globals |= {
-    "navigation": NAVIGATION,
     "static_url": static_url,
     "document_url": document_url,
     "glyph_path": glyph_path,

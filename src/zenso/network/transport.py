@@ -1,0 +1,303 @@
+"""libp2p as a node uses it: Noise over TCP, gossip about domains, and streams; whatever a peer sends, it goes on.
+
+Everything here runs in one trio loop.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import trio
+from libp2p import new_host
+from libp2p.abc import INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair as ed25519_pair
+from libp2p.crypto.x25519 import create_new_key_pair as x25519_pair
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
+from libp2p.network.config import ConnectionConfig
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, PROTOCOL_ID_V12, GossipSub
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.tools.anyio_service import background_trio_service
+
+from zenso.errors import InputError
+from zenso.network.addresses import address
+from zenso.network.folder import PEER_PREFIX
+from zenso.network.peers import LEFT, PeerFault
+
+_DEGREE, _DEGREE_LOW, _DEGREE_HIGH = 6, 4, 12  # peers of a mesh, as libp2p's specification advises
+_ROOM = 24  # of the 32 messages that libp2p queues for a peer; one more is lost
+_ROOM_SECONDS = 2.0  # for which a slow peer holds up the others
+_MOST_PEERS = 200
+_TABLE = TProtocol("/zenso")  # of the names of Kademlia's protocols
+
+Verdict = Callable[[str, bytes], Awaitable[bool]]  # of a message of a peer: True to pass it on
+Handler = Callable[[INetStream], Awaitable[None]]
+OnFault = Callable[[str, str], Awaitable[None]]
+Gate = Callable[[str], bool]  # whether a message of a peer is looked at
+
+logging.getLogger("libp2p").setLevel(logging.CRITICAL)  # what peers do wrong is counted, not logged
+
+
+class _GuardedPubsub(Pubsub):
+    """Gossip that survives what peers send: libp2p ends the whole host at an error in a message's task."""
+
+    gate: Gate
+    on_fault: OnFault
+    waiting = 0
+    most_waiting = 512
+
+    async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:  # noqa: ANN401 - a message of protobuf
+        if msg_forwarder == self.my_id:
+            await super().push_msg(msg_forwarder, msg)
+            return
+        peer = str(msg_forwarder)
+        if not self.gate(peer):
+            return
+        # libp2p starts a task for each message, however many come.
+        if self.waiting >= self.most_waiting:
+            await self.on_fault(peer, "overload")
+            return
+        self.waiting += 1
+        try:
+            await super().push_msg(msg_forwarder, msg)
+        except Exception:  # noqa: BLE001 - from a peer, anything can come
+            await self.on_fault(peer, "garbage")
+        finally:
+            self.waiting -= 1
+
+
+class Transport:
+    """A host of libp2p.
+
+    Parameters
+    ----------
+    seed : bytes
+        The 32 bytes of the node's private Ed25519 key.
+    listen : sequence of str
+        Multiaddresses to listen on.
+    topics : sequence of str
+        What may be asked for here, by this host and by its peers.
+    message_bytes : int
+        Most bytes of one gossip message.
+    waiting : int
+        Most gossip messages that wait for their verdict.
+    gate : callable
+        Asked for each gossip message of a peer, before anything else is done about it.
+    welcome : callable
+        Asked for each stream that a peer opens.
+    on_fault : callable
+        Told of peers and what they did wrong.
+
+    Raises
+    ------
+    InputError
+        An address is none.
+    """
+
+    def __init__(
+        self,
+        seed: bytes,
+        listen: Sequence[str],
+        *,
+        topics: Sequence[str],
+        message_bytes: int,
+        waiting: int,
+        gate: Gate,
+        welcome: Gate,
+        on_fault: OnFault,
+    ) -> None:
+        self._welcome = welcome
+        self._listen = [address(text) for text in listen]
+        self._on_fault = on_fault
+        pair = ed25519_pair(seed)
+        self._host: Any = new_host(
+            key_pair=pair,
+            sec_opt={NOISE: NoiseTransport(pair, noise_privkey=x25519_pair().private_key)},
+            muxer_opt={TProtocol(YAMUX): Yamux},
+            listen_addrs=self._listen,
+            disable_identify_address_discovery=True,
+            # Connections are this module's own matter: libp2p dials nobody by itself.
+            connection_config=ConnectionConfig(
+                max_connections=_MOST_PEERS, min_connections=0, low_watermark=0, high_watermark=_MOST_PEERS
+            ),
+        )
+        self._accept = self._host._swarm_stream_handler  # noqa: SLF001 - there is no public name for it
+        self._host.get_network().set_stream_handler(self._guarded)
+        router = GossipSub(
+            [PROTOCOL_ID_V12, PROTOCOL_ID_V11],
+            _DEGREE,
+            _DEGREE_LOW,
+            _DEGREE_HIGH,
+            heartbeat_interval=1,
+            prune_back_off=10,
+            # Peers of one address are no reason for suspicion here, and rates are this project's own limits.
+            spam_protection_enabled=False,
+            eclipse_protection_enabled=False,
+            adaptive_gossip_enabled=False,
+        )
+        self._router = router
+        self._pubsub = _GuardedPubsub(
+            self._host,
+            router,
+            strict_signing=False,  # what is sent is signed itself
+            msg_id_constructor=lambda message: hashlib.sha256(message.data).digest(),
+            max_inbound_rpc_size=4 * message_bytes,
+            max_subscriptions_per_rpc=100,
+            max_concurrent_validator_count=waiting,
+            validation_timeout=30,
+            allowed_topics=frozenset(topics),
+        )
+        self._pubsub.gate, self._pubsub.on_fault, self._pubsub.most_waiting = gate, on_fault, waiting
+        self._table: Any = KadDHT(
+            self._host, DHTMode.SERVER, protocol_prefix=_TABLE, enable_providers=False, enable_values=False
+        )
+        self._nursery: trio.Nursery | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Listen, until the end of the block.
+
+        Raises
+        ------
+        InputError
+            An address cannot be listened on.
+        """
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._host.run(self._listen))
+            if len(self._host.get_transport_addrs()) < len(self._listen):
+                wanted = ", ".join(map(str, self._listen))
+                raise InputError(f"not all of {wanted} can be listened on; give addresses that are free in node.toml")
+            await stack.enter_async_context(background_trio_service(self._pubsub))
+            await stack.enter_async_context(background_trio_service(self._router))
+            await stack.enter_async_context(background_trio_service(self._table))
+            self._nursery = nursery = await stack.enter_async_context(trio.open_nursery())
+            try:
+                yield
+            finally:
+                nursery.cancel_scope.cancel()
+                self._nursery = None
+
+    @property
+    def id(self) -> str:
+        """The peer id of this host."""
+        return str(self._host.get_id())
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the host listens, with its peer id."""
+        return [str(found) for found in self._host.get_addrs()]
+
+    @property
+    def peers(self) -> list[str]:
+        """The ids of the peers that are connected."""
+        return [str(peer) for peer in self._host.get_connected_peers()]
+
+    async def connect(self, text: str) -> bool:
+        """Connect to an address that names a peer; False if nobody answers there."""
+        try:
+            with trio.move_on_after(10) as limit:
+                await self._host.connect(info_from_p2p_addr(address(text)))
+        except (BaseLibp2pError, OSError, ExceptionGroup):
+            return False
+        return not limit.cancelled_caught
+
+    async def discover(self) -> list[str]:
+        """Ask peers for others, by Kademlia; return addresses of peers that are not connected."""
+        with trio.move_on_after(10):
+            try:
+                await self._table.find_peer(ID(PEER_PREFIX + os.urandom(32)))  # nobody: the answer is who is near it
+            except (BaseLibp2pError, OSError, ExceptionGroup, ValueError):
+                return []
+        connected = set(self._host.get_connected_peers()) | {self._host.get_id()}
+        found = []
+        for peer in self._table.routing_table.get_peer_ids():
+            if peer in connected:
+                continue
+            try:
+                addresses = self._host.get_peerstore().addrs(peer)
+            except BaseLibp2pError:
+                continue
+            found += [str(near) if "/p2p/" in str(near) else f"{near}/p2p/{peer}" for near in addresses[:1]]
+        return found
+
+    async def disconnect(self, peer: str) -> None:
+        """Close all connections to a peer."""
+        with trio.move_on_after(2, shield=True):
+            try:
+                await self._host.disconnect(ID.from_string(peer))
+            except (BaseLibp2pError, OSError):
+                return
+
+    async def subscribe(self, topic: str, verdict: Verdict) -> None:
+        """Ask for the messages of a topic; those that the verdict is True for are passed on to others."""
+
+        async def validate(forwarder: ID, message: Any) -> bool:  # noqa: ANN401 - a message of protobuf
+            if str(forwarder) == self.id:
+                return True
+            taken = await verdict(str(forwarder), message.data)
+            if taken:
+                await self._room()
+            return taken
+
+        async def drain() -> None:
+            while True:
+                await subscription.get()
+
+        assert self._nursery is not None
+        self._pubsub.set_topic_validator(topic, validate, is_async_validator=True)
+        subscription = await self._pubsub.subscribe(topic)
+        self._nursery.start_soon(drain)
+
+    async def publish(self, topic: str, message: bytes) -> None:
+        """Send a message to all that asked for a topic."""
+        await self._room()
+        await self._pubsub.publish(topic, message)
+
+    def handle(self, protocol: str, handler: Handler) -> None:
+        """Answer streams of a protocol."""
+        self._host.set_stream_handler(TProtocol(protocol), handler)
+
+    async def open(self, peer: str, protocol: str) -> INetStream:
+        """Open a stream to a connected peer.
+
+        Raises
+        ------
+        PeerFault
+            It is gone, or does not speak the protocol.
+        """
+        try:
+            with trio.fail_after(10):
+                stream: INetStream = await self._host.new_stream(ID.from_string(peer), [TProtocol(protocol)])
+                return stream
+        except (BaseLibp2pError, OSError, trio.TooSlowError, ExceptionGroup) as error:
+            raise PeerFault(LEFT, f"no stream to it can be opened ({error})") from error
+
+    async def _room(self) -> None:
+        """Wait until no peer's queue is about to overflow, as long as that is worth it."""
+        with trio.move_on_after(_ROOM_SECONDS):
+            while any(len(queue) > _ROOM for queue in self._pubsub.peer_queues.values()):
+                await trio.sleep(0.005)
+
+    async def _guarded(self, stream: INetStream) -> None:
+        """Handle one stream of a peer; libp2p would end the whole host at an error."""
+        peer = str(stream.muxed_conn.peer_id)
+        if not self._welcome(peer):
+            await self.disconnect(peer)
+            return
+        try:
+            await self._accept(stream)
+        except PeerFault as fault:
+            await self._on_fault(peer, fault.reason)
+        except Exception:  # noqa: BLE001 - from a peer, anything can come
+            await self._on_fault(peer, "garbage")
+            await self.disconnect(peer)

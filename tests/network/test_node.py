@@ -1,0 +1,89 @@
+"""Real nodes on this machine: records reach all, whoever comes late or dies; hostile peers are refused and counted."""
+
+import contextlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.process import child_environment
+from tests.network.nodes import ENVIRONMENT, NodeProcess, eventually
+from zenso.errors import InputError
+
+LESSONS = (
+    "Bread needs flour, water, salt and time.",
+    "A retry without a limit brings a busy server down.",
+    "datetime.strptime parses a date from a string.",
+)
+
+
+@pytest.fixture(scope="module")
+def start_node(tmp_path_factory):
+    """Start nodes; all of them end with the tests."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*peers, **limits):
+            node = NodeProcess(tmp_path_factory.mktemp("n") / "n", [peer.address for peer in peers], **limits)
+            stack.callback(lambda: node.process.poll() is None and node.kill())
+            return node
+
+        yield start
+
+
+def agree(*nodes):
+    return len({node.digest() for node in nodes}) == 1
+
+
+def records(node):
+    return node.status()["domains"]["general"]["records"]
+
+
+def test_records_reach_all_nodes_whoever_comes_late_or_dies(start_node):
+    first = start_node()
+    second = start_node(first)
+    eventually(lambda: first.status()["peers"])
+    ids = [node.ask("submit", text=text)["id"] for node, text in zip((first, second), LESSONS, strict=False)]
+    eventually(lambda: records(first) == records(second) == 2)
+
+    late = start_node(second)  # and finds the first by asking
+    eventually(lambda: agree(first, second, late))
+    eventually(lambda: len(late.status()["peers"]) == 2)
+
+    third = late.ask("submit", text=LESSONS[2])["id"]
+    late.kill()
+    first.ask("withdraw", targets=ids[:1])
+    late.start()
+    eventually(lambda: agree(first, second, late))
+    assert {node.status()["domains"]["general"]["experiences"] for node in (first, second, late)} == {2}
+
+    found = eventually(lambda: first.ask("search", query="How do I read a date?")["experiences"])
+    assert found[0]["id"] == third
+    with pytest.raises(InputError, match="duplicate"):
+        second.ask("submit", text=LESSONS[2])
+    with pytest.raises(InputError, match="does not follow"):
+        second.ask("submit", text="x", domain="other")
+    assert [node.stop() for node in (first, second, late)] == [0, 0, 0]
+
+
+def test_hostile_peers_are_refused_and_counted_and_the_node_stays_well(start_node):
+    node = start_node()
+    attack = subprocess.run(
+        [sys.executable, "-m", "tests.network.hostile", node.address],
+        env=child_environment({**ENVIRONMENT, "PYTHONPATH": ":".join(sys.path)}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert attack.returncode == 0, attack.stderr
+    status = node.status()
+    assert {"garbage", "malformed", "sender_rate", "sync", "oversized", "stalled"} <= set(status["refused"])
+    assert status["counts"]["cut_off"] >= 3
+    assert "restarts" not in status["counts"]
+    assert any(peer["banned_seconds"] > 0 for peer in node.ask("peers"))
+
+    honest = start_node(node)
+    submitted = honest.ask("submit", text=LESSONS[0])["id"]
+    eventually(lambda: records(node) == 1)
+    found = eventually(lambda: node.ask("search", query="bread")["experiences"])
+    assert found[0]["id"] == submitted
