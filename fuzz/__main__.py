@@ -1,14 +1,14 @@
-"""``python -m fuzz kernel|artifact|all --seconds N``: search for input that breaks what must not break."""
+"""``python -m fuzz kernel|artifact|network|all --seconds N``: search for input that breaks what must not break."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from fuzz import artifact, kernel
+from fuzz import artifact, kernel, network
 from fuzz.finding import Finding
 
-TARGETS = {"artifact": artifact.run, "kernel": kernel.run}
+TARGETS = {"artifact": artifact.run, "kernel": kernel.run, "network": network.run}
 
 
 def main() -> None:

@@ -78,6 +78,16 @@ def test_a_key_gets_a_hundred_records_an_hour(node, alice, bob):
     assert node.offer(node.make(alice, Operation.VOTE, lesson, vote=1, bits=16, at=NOW - 3600)).accepted
 
 
+def test_what_a_node_refuses_of_its_own_costs_nobody(node, alice, bob):
+    lesson = node.lesson(bob, RETRY)
+    assert node.offer(lesson, own=True).accepted
+    for n in range(HOURLY + 5):
+        verdict = node.offer(node.make(alice, Operation.VOTE, lesson, vote=1, at=NOW + n / 1000), own=True)
+    assert verdict.reason is Reason.RATE
+    assert node.offer(b"garbage", own=True).reason is Reason.MALFORMED
+    assert (node.score(alice), node.peer_score()) == (NEWCOMER, NEWCOMER)
+
+
 def test_a_nonce_is_used_once(node, alice):
     first = node.make(alice, Operation.DELETE, targets=[node.lesson(alice, RETRY).id], bits=0, at=NOW)
     node.store.add(first)

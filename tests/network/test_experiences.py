@@ -43,6 +43,7 @@ def test_search_finds_what_was_admitted_and_no_longer_what_was_deleted(node, exp
     assert [one.text for one in found] == [RETRY, LOCK]
     assert found[0].id == lesson.id_text
     put(node, node.make(alice, Operation.DELETE, lesson))
+    assert [one.text for one in experiences.search(QUERY, "coding")] == [LOCK]
     assert experiences.update() == (0, 1, [])
     assert [one.text for one in experiences.search(QUERY, "coding")] == [LOCK]
 

@@ -102,7 +102,8 @@ class Experiences:
         where = {"domain": domain, "confidence": {"$gte": min_confidence}}
         # Near-duplicates and what nobody reputable stands behind may fill the top.
         hits = self.memory.search(query, k=max(100, 10 * k), where=where)
-        known = [(hit, entry) for hit in hits if (entry := self._store.get(parse_id(hit.id))) is not None]
+        standing = [(hit, one) for hit in hits if self._store.stands(one := parse_id(hit.id))]
+        known = [(hit, record) for hit, one in standing if (record := self._store.get(one)) is not None]
         found = [self._experience(group) for group in self._groups(known)]
         return sorted(found, key=lambda one: (-one.score, one.id))[:k]
 

@@ -221,6 +221,11 @@ class RecordStore:
         with self._lock:
             return self._state.lessons(domain)
 
+    def stands(self, record_id: bytes) -> bool:
+        """Tell whether a record is one of these lessons."""
+        with self._lock:
+            return self._state.stands(record_id)
+
     def votes(self, record_id: bytes) -> dict[bytes, int]:
         """Return the votes on a lesson, 1 or -1, by key."""
         with self._lock:
