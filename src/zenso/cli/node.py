@@ -191,7 +191,7 @@ def vote(
 def dispute(record: RecordId, node: NodePath = DEFAULT_NODE, *, as_json: AsJson = False) -> None:
     """Say that an experience's code is not that of its text.
 
-    Each node recomputes it. A wrong code costs its creator reputation, a false dispute costs this node's.
+    Each node recomputes it, this one first: nothing is sent where the code is right. A wrong one costs its creator.
     """
     _print_submitted(_ask(node, "dispute", target=record), as_json=as_json)
 
