@@ -7,6 +7,8 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+pytest.importorskip("multiaddr", reason="needs zenso[network]")
+
 from tests.network.nodes import ENVIRONMENT, NodeProcess, eventually
 from zenso.network.control import ask
 from zenso.network.folder import create_folder

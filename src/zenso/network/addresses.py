@@ -1,7 +1,7 @@
 """Multiaddresses: where nodes listen, and who is there."""
 
 from multiaddr import Multiaddr
-from multiaddr.exceptions import MultiaddrError, StringParseError
+from multiaddr.exceptions import Error as MultiaddrError
 
 from zenso.errors import InputError
 
@@ -16,7 +16,7 @@ def address(text: str) -> Multiaddr:
     """
     try:
         return Multiaddr(text)
-    except (MultiaddrError, StringParseError, ValueError) as error:
+    except (MultiaddrError, ValueError) as error:
         raise InputError(f"{text!r} is no multiaddress ({error}); give such as /ip4/127.0.0.1/tcp/7681") from None
 
 
