@@ -11,7 +11,7 @@ from zenso.network.folder import create_folder, read_folder
 
 # libp2p imports a module of websockets that is deprecated.
 ENVIRONMENT = {"PYTHONWARNINGS": "error,ignore::DeprecationWarning"}
-LIMITS = {"step_seconds": 1, "sync_seconds": 1, "exchange_bytes": 4 * 2**20, "ban_seconds": 60}
+LIMITS = {"step_seconds": 1, "sync_seconds": 1, "exchange_bytes": 2**20, "ban_seconds": 60}
 
 
 class NodeProcess:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytest.importorskip("multiaddr", reason="needs zenso[network]")
+
 from tests.cli.process import child_environment
 from tests.network.nodes import ENVIRONMENT, NodeProcess, eventually
 from zenso.errors import InputError
@@ -77,7 +79,7 @@ def test_hostile_peers_are_refused_and_counted_and_the_node_stays_well(start_nod
     )
     assert attack.returncode == 0, attack.stderr
     status = node.status()
-    assert {"garbage", "malformed", "sender_rate", "sync", "oversized", "stalled"} <= set(status["refused"])
+    assert {"garbage", "malformed", "sender_rate", "sync", "endless", "oversized", "stalled"} <= set(status["refused"])
     assert status["counts"]["cut_off"] >= 3
     assert "restarts" not in status["counts"]
     assert any(peer["banned_seconds"] > 0 for peer in node.ask("peers"))

@@ -1,7 +1,8 @@
 """`zenso node`: a node of the network, which exchanges experiences with others."""
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,8 +50,8 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make a node: its key, which nobody else may read, and node.toml, which may be edited."""
-    from zenso.network.folder import create_folder  # noqa: PLC0415 - `zenso --help` does not wait for it
-
+    with _extra():
+        from zenso.network.folder import create_folder  # noqa: PLC0415 - `zenso --help` does not wait for it
     given = {"listen": listen, "peers": peer, "domains": domain, "model": model}
     made = create_folder(folder, {name: value for name, value in given.items() if value})
     if as_json:
@@ -64,8 +65,8 @@ def init(
 @handle_errors()
 def start(folder: NodeArgument = DEFAULT_NODE, *, as_json: AsJson = False) -> None:
     """Run a node until Ctrl-C. To run one beside the server, use `zenso serve --node FOLDER`."""
-    from zenso.network.node import Node  # noqa: PLC0415 - `zenso --help` does not wait for it
-
+    with _extra():
+        from zenso.network.node import Node  # noqa: PLC0415 - `zenso --help` does not wait for it
     with ExitStack() as bars, Node(folder, on_progress=bars.enter_context(FetchReporter())) as node:
         bars.pop_all().close()
         status = node.status()
@@ -119,8 +120,8 @@ def peers(folder: NodeArgument = DEFAULT_NODE, *, as_json: AsJson = False) -> No
 @handle_errors()
 def keys(folder: NodeArgument = DEFAULT_NODE, *, as_json: AsJson = False) -> None:
     """Show the public key of a node, and the id by which peers know it. The node need not run."""
-    from zenso.network.folder import read_folder  # noqa: PLC0415 - `zenso --help` does not wait for it
-
+    with _extra():
+        from zenso.network.folder import read_folder  # noqa: PLC0415 - `zenso --help` does not wait for it
     opened = read_folder(folder)
     shown = {"peer": opened.peer, "creator": opened.identity.public_key.hex(), "key_file": opened.key_path}
     if as_json:
@@ -191,7 +192,7 @@ def vote(
 def dispute(record: RecordId, node: NodePath = DEFAULT_NODE, *, as_json: AsJson = False) -> None:
     """Say that an experience's code is not that of its text.
 
-    Each node recomputes it. A wrong code costs its creator reputation, a false dispute costs this node's.
+    Each node recomputes it, this one first: nothing is sent where the code is right. A wrong one costs its creator.
     """
     _print_submitted(_ask(node, "dispute", target=record), as_json=as_json)
 
@@ -224,9 +225,20 @@ def search(
         note("nothing found; `zenso node status` shows what the node holds")
 
 
-def _ask(folder: Path, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
-    from zenso.network.control import ask  # noqa: PLC0415 - `zenso --help` does not wait for it
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Say what to install where a package of the extra is missing."""
+    try:
+        yield
+    except ImportError as error:
+        if error.name is None or error.name.startswith("zenso"):
+            raise
+        raise InputError(f"nodes need {error.name}, which is missing: pip install 'zenso[network]'") from None
 
+
+def _ask(folder: Path, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
+    with _extra():
+        from zenso.network.control import ask  # noqa: PLC0415 - `zenso --help` does not wait for it
     if not folder.is_dir():
         raise InputError(f"there is no node in {folder}; make one with `zenso node init {folder}`")
     return ask(folder, command, **arguments)

@@ -118,17 +118,6 @@ def ask(folder: Path, command: str, **arguments: object) -> Any:  # noqa: ANN401
     return found["result"]
 
 
-def is_running(folder: Path) -> bool:
-    """Whether a node of this folder answers."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(5)
-        try:
-            sock.connect(str(folder / SOCKET_NAME))
-        except OSError:
-            return False
-    return True
-
-
 def _check_length(path: Path) -> None:
     if len(os.fsencode(path)) > _LONGEST_PATH:
         message = f"{path} is longer than the {_LONGEST_PATH} bytes that a socket's path can have"

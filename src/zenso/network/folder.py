@@ -91,10 +91,7 @@ def create_folder(path: Path, given: Mapping[str, Any]) -> dict[str, str]:
         The disk refuses.
     """
     settings = check_settings(dict(given), "the node")
-    for text in settings.listen:
-        address(text)
-    for text in settings.peers:
-        peer_of(text)
+    _check_addresses(settings)
     if (path / FILE_NAME).exists():
         raise InputError(f"there is a node in {path} already; edit {path / FILE_NAME}, or choose another folder")
     try:
@@ -117,4 +114,12 @@ def read_folder(path: Path) -> NodeFolder:
         A file cannot be used.
     """
     settings = read_settings(path)
+    _check_addresses(settings)
     return NodeFolder(path, Identity.load(path / _KEY), settings)
+
+
+def _check_addresses(settings: NodeSettings) -> None:
+    for text in settings.listen:
+        address(text)
+    for text in settings.peers:
+        peer_of(text)

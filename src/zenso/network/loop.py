@@ -47,7 +47,7 @@ class _Offer:
 
     def __init__(self) -> None:
         self.done = trio.Event()
-        self.accepted = False
+        self.passed_on = False
 
 
 class NodeLoop:
@@ -276,7 +276,7 @@ class NodeLoop:
         return len(transport.peers)
 
     async def _verdict(self, peer: str, record: bytes) -> bool:
-        """Return whether a record that came by gossip was accepted, and is to be passed on."""
+        """Return whether a record that came by gossip is to be passed on."""
         key = hashlib.sha256(record).digest()
         offer = self._offers.get(key)
         if offer is None:
@@ -289,7 +289,7 @@ class NodeLoop:
         with trio.move_on_after(_VERDICT_SECONDS):
             await offer.done.wait()
         self._offers.pop(key, None)
-        return offer.accepted
+        return offer.passed_on
 
     async def _admit(self) -> None:
         """Judge what waits, the most reputable sender's first."""
@@ -320,7 +320,8 @@ class NodeLoop:
         """Count a verdict, and tell who waits for it."""
         offer = self._offers.pop(hashlib.sha256(record).digest(), None)
         if offer is not None:
-            offer.accepted = verdict.accepted
+            # A false dispute is kept, so that all nodes hold the same, and so it is passed on.
+            offer.passed_on = verdict.accepted or verdict.reason is Reason.FALSE_DISPUTE
             offer.done.set()
         self._count(peer, verdict)
 

@@ -24,9 +24,8 @@ from zenso.network.admission import Admission
 from zenso.network.experiences import Experiences, prompt_block
 from zenso.network.folder import read_folder
 from zenso.network.loop import NodeLoop
-from zenso.network.reasons import Reason
 from zenso.network.recomputation import Recomputer
-from zenso.network.records import Operation, Record, parse_id, sign_record
+from zenso.network.records import LESSONS, Operation, Record, parse_id, sign_record
 from zenso.network.store import RecordStore
 from zenso.zen import ZenEncoder, load_encoder
 
@@ -196,15 +195,24 @@ class Node:
 
     def withdraw(self, targets: Sequence[str]) -> dict[str, Any]:
         """Take own experiences of one domain away, on all nodes and for good; see ``submit``."""
-        return self._send_record(self._sign(Operation.DELETE, self._domain_of(targets[0]), targets))
+        return self._send_record(self._sign(Operation.DELETE, self._held(targets[0]).domain, targets))
 
     def vote(self, target: str, vote: int) -> dict[str, Any]:
         """Say of an experience that it helped (1), or misled (-1); see ``submit``."""
-        return self._send_record(self._sign(Operation.VOTE, self._domain_of(target), [target], vote=vote))
+        return self._send_record(self._sign(Operation.VOTE, self._held(target).domain, [target], vote=vote))
 
     def dispute(self, target: str) -> dict[str, Any]:
-        """Say that an experience's code is not that of its text: each node recomputes it; see ``submit``."""
-        return self._send_record(self._sign(Operation.DISPUTE, self._domain_of(target), [target]))
+        """Say that an experience's code is not that of its text: each node recomputes it; see ``submit``.
+
+        Raises
+        ------
+        InputError
+            Also where the code is right: a false dispute would cost this node its reputation.
+        """
+        lesson = self._held(target)
+        if lesson.operation in LESSONS and self._recomputer.is_right(lesson):
+            raise InputError(f"the code of {target} is that of its text, recomputed here; there is nothing to dispute")
+        return self._send_record(self._sign(Operation.DISPUTE, lesson.domain, [target]))
 
     def creators(self, most: int = 100) -> list[dict[str, Any]]:
         """Return the reputation of creators, the best first: ``creator`` (hexadecimal) and ``score``, 0 to 1."""
@@ -257,9 +265,8 @@ class Node:
 
     def _send_record(self, record: Record) -> dict[str, Any]:
         """Offer an own record to this node, and if it passes to its peers."""
-        verdict = self._admission.offer(record.encoded, _PEER_OF_OWN)
-        # A dispute is kept and sent on whatever comes of it, so that all nodes settle it alike.
-        if not (verdict.accepted or verdict.reason is Reason.FALSE_DISPUTE):
+        verdict = self._admission.offer(record.encoded, _PEER_OF_OWN, own=True)
+        if not verdict.accepted:
             raise InputError(f"refused ({verdict.reason}): {verdict.text}")
         self._changed.set()
         peers = self._loop.publish(record.domain, record.encoded)
@@ -284,11 +291,11 @@ class Node:
             raise InputError(f"this node does not follow {domain!r}; it follows {', '.join(followed)}")
         return domain
 
-    def _domain_of(self, target: str) -> str:
+    def _held(self, target: str) -> Record:
         record = self.store.get(parse_id(target))
         if record is None:
             raise InputError(f"this node holds no record {target}; search for it, or wait until it has arrived")
-        return record.domain
+        return record
 
     # --- the indexer's thread -------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
 
 from zenso.errors import InputError
-from zenso.network.addresses import address
+from zenso.network.addresses import address, check_free
 from zenso.network.folder import PEER_PREFIX
 from zenso.network.peers import LEFT, PeerFault
 
@@ -172,6 +172,8 @@ class Transport:
         InputError
             An address cannot be listened on.
         """
+        for one in self._listen:
+            check_free(one)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._host.run(self._listen))
             if len(self._host.get_transport_addrs()) < len(self._listen):

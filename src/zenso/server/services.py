@@ -175,7 +175,7 @@ class Services:
         try:
             from zenso.network.node import Node  # noqa: PLC0415 - an extra
         except ImportError as error:
-            raise InputError(f"a node needs the package {error.name}; install zenso[network]") from None
+            raise InputError(f"a node needs {error.name}, which is missing: pip install 'zenso[network]'") from None
         return Node(self.settings.node, encoder=self.encoder).__enter__()
 
     def the_node(self) -> "Node":
