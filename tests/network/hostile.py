@@ -18,6 +18,8 @@ from zenso.network import sync
 from zenso.network.addresses import address, peer_of
 from zenso.network.channel import Channel
 from zenso.network.dag_cbor import encode
+from zenso.network.folder import peer_id
+from zenso.network.identity import Identity
 from zenso.network.peers import PeerFault
 from zenso.network.transport import Transport
 
@@ -83,9 +85,7 @@ async def half_message(peer, node):
 async def endless_answers(peer, node):
     """Ids of records that there are not, again and again, to whatever is asked."""
     peer.handle(sync.PROTOCOL, _answer_endlessly)
-    with trio.move_on_after(20):
-        while node in peer.peers:
-            await trio.sleep(0.1)
+    await trio.sleep_forever()
 
 
 async def _answer_endlessly(stream):
@@ -132,13 +132,16 @@ ATTACKS = (
 
 
 async def run(attack, target):
-    """Attack as a peer of its own."""
+    """Attack as a peer of its own, and then stay, as far as the node lets it."""
 
     async def ignore(*_):
         return False
 
+    seed = os.urandom(32)
+    while peer_id(Identity(seed).public_key) < peer_of(target):  # so that the node begins to synchronise
+        seed = os.urandom(32)
     peer = Transport(
-        os.urandom(32),
+        seed,
         ["/ip4/127.0.0.1/tcp/0"],
         topics=[TOPIC],
         waiting=100,
@@ -149,17 +152,23 @@ async def run(attack, target):
     )
     async with peer.running():
         await peer.subscribe(TOPIC, ignore)
-        assert await peer.connect(target)
+        await peer.connect(target)
         with suppress(PeerFault, BaseLibp2pError):  # it was shown the door
             await attack(peer, peer_of(target))
+        await trio.sleep(3)
 
 
 async def main(target):
-    """All at once."""
+    """All at once, again and again, each time as somebody else."""
+
+    async def repeat(attack):
+        while True:
+            await run(attack, target)
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(raw_connections, target)
         for attack in ATTACKS:
-            nursery.start_soon(run, attack, target)
+            nursery.start_soon(repeat, attack)
 
 
 if __name__ == "__main__":

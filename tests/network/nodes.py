@@ -7,11 +7,11 @@ import time
 
 from tests.cli.process import SCRIPT, child_environment
 from zenso.network.control import ask
-from zenso.network.folder import create_folder, read_folder
+from zenso.network.folder import create_folder
 
 # libp2p imports a module of websockets that is deprecated.
 ENVIRONMENT = {"PYTHONWARNINGS": "error,ignore::DeprecationWarning"}
-LIMITS = {"step_seconds": 1, "sync_seconds": 1, "exchange_bytes": 2**20, "ban_seconds": 60}
+LIMITS = {"step_seconds": 1, "sync_seconds": 0.5, "exchange_bytes": 2**20, "ban_seconds": 60}
 
 
 class NodeProcess:
@@ -39,10 +39,6 @@ class NodeProcess:
         line = self.process.stdout.readline()
         assert line, "the node ended: " + "".join(self.log)
         self.address = json.loads(line)["addresses"][0]
-
-    @property
-    def identity(self):
-        return read_folder(self.folder).identity
 
     def ask(self, command, **arguments):
         return ask(self.folder, command, **arguments)

@@ -36,6 +36,7 @@ _DIAL_SECONDS = (0.5, 30.0)  # between attempts to reach a peer: the first and t
 _DISCOVER_SECONDS = (3.0, 30.0)  # until peers are asked for others, and between
 _ENOUGH_PEERS = 8  # beyond which no others are looked for
 _ANSWERED_AT_ONCE = 8  # synchronisations that peers began; one of each
+_BEGUN_AT_ONCE = 8  # synchronisations that this node began
 _OFFERED_AT_ONCE = 32
 _VERDICT_SECONDS = 30.0
 _RESTART_SECONDS = 1.0
@@ -198,7 +199,7 @@ class NodeLoop:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch, transport, nursery)
                     nursery.start_soon(self._discover, transport)
-                    nursery.start_soon(self._synchronise_regularly, transport)
+                    nursery.start_soon(self._synchronise_regularly, transport, nursery)
                     for peer in self._settings.peers:
                         nursery.start_soon(self._stay_connected, transport, peer)
             finally:
@@ -367,12 +368,13 @@ class NodeLoop:
             self._count(peer, verdict)
         return verdicts
 
-    async def _synchronise_regularly(self, transport: Transport) -> None:
+    async def _synchronise_regularly(self, transport: Transport, nursery: trio.Nursery) -> None:
         """Make up for what gossip lost: it promises nothing."""
         while True:
             await trio.sleep(self._limits.sync_seconds * random.uniform(0.75, 1.25))  # noqa: S311 - so as not all at once
-            if candidates := [peer for peer in transport.peers if self._welcome(peer)]:
-                await self._synchronise(transport, random.choice(candidates))  # noqa: S311
+            candidates = [peer for peer in transport.peers if self._welcome(peer)]
+            if candidates and len(self._syncing) < _BEGUN_AT_ONCE:  # a slow peer holds up nobody else
+                nursery.start_soon(self._synchronise, transport, random.choice(candidates))  # noqa: S311
 
     async def _synchronise(self, transport: Transport, peer: str) -> None:
         if peer in self._syncing:
