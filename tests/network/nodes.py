@@ -66,7 +66,7 @@ class NodeProcess:
         self.process.stderr.close()
 
 
-def eventually(condition, seconds=20):
+def eventually(condition, seconds=60):
     """Wait until a condition holds; return what it gave."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

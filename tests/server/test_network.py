@@ -1,6 +1,7 @@
 """A server with a node: routes, tools for agents and the page, beside another node."""
 
 import asyncio
+import functools
 
 import httpx2
 import pytest
@@ -55,8 +56,8 @@ def test_experiences_are_shared_with_other_nodes(client, node_folder, tmp_path):
     listed = client.get("/v1/experiences", params={"domain": "general"}).json()
     assert [one["id"] for one in listed["experiences"]] == [theirs, sent["id"]]
     query = {"query": "what to do when a request times out", "k": 1}
-    found = eventually(lambda: client.post("/v1/experiences/search", json=query).json()["experiences"])
-    assert found[0]["text"] == LESSON
+    search = functools.partial(client.post, "/v1/experiences/search", json=query)
+    eventually(lambda: [one["text"] for one in search().json()["experiences"]] == [LESSON])
 
     again = client.post("/v1/experiences", json={"text": LESSON, "domain": "general"})
     assert (again.status_code, "duplicate" in again.json()["error"]["message"]) == (400, True)
