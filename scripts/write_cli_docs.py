@@ -4,12 +4,12 @@ python scripts/write_cli_docs.py            # write it
 python scripts/write_cli_docs.py --check    # exit code 1 if it is not current
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from generated_file import write_or_check
 from typer.main import get_command
 
 from zenso.cli.app import app
@@ -91,20 +91,5 @@ def _default(option: Any) -> str:  # noqa: ANN401
     return f" Default: {default}{variable}." if default else ""
 
 
-def main() -> int:
-    """Write the page, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the page is not current")
-    check = parser.parse_args().check
-    text = documentation()
-    if check:
-        current = TARGET.is_file() and TARGET.read_text("utf-8") == text
-        print("docs/cli.md is current" if current else "docs/cli.md is not current; run this without --check")
-        return 0 if current else 1
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(text, "utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(__doc__, TARGET, documentation))

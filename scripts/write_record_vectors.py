@@ -4,11 +4,12 @@ python scripts/write_record_vectors.py            # write it
 python scripts/write_record_vectors.py --check    # exit code 1 if it is not current
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from generated_file import write_or_check
 
 from zenso.network import Identity, Operation, Recomputer, Record, RecordError, decode_record, sign_record
 from zenso.network.dag_cbor import decode, encode
@@ -108,19 +109,5 @@ def document() -> str:
     return json.dumps(vectors(earlier), indent=1, ensure_ascii=False) + "\n"
 
 
-def main() -> int:
-    """Write the file, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the file is not current")
-    check = parser.parse_args().check
-    text = document()
-    if check:
-        current = TARGET.is_file() and TARGET.read_text("utf-8") == text
-        print(f"{TARGET.name} is {'current' if current else 'not current; run this without --check'}")
-        return 0 if current else 1
-    TARGET.write_text(text, "utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(__doc__, TARGET, document))

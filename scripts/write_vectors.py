@@ -4,13 +4,13 @@ python scripts/write_vectors.py            # write it
 python scripts/write_vectors.py --check    # exit code 1 if it is not current
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
+from generated_file import write_or_check
 
 from zenso.bitdelta import encode_slots
 from zenso.canonical import (
@@ -104,19 +104,5 @@ def document() -> str:
     return "\n".join(["{", *head, '  "cases": [', ",\n".join(shown), "  ]", "}", ""])
 
 
-def main() -> int:
-    """Write the file, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the file is not current")
-    check = parser.parse_args().check
-    text = document()
-    if check:
-        current = TARGET.is_file() and TARGET.read_text("utf-8") == text
-        print(f"{TARGET.name} is {'current' if current else 'not current; run this without --check'}")
-        return 0 if current else 1
-    TARGET.write_text(text, "utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(__doc__, TARGET, document))
