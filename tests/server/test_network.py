@@ -65,6 +65,7 @@ def test_experiences_are_shared_with_other_nodes(client, node_folder, tmp_path):
     assert client.post("/v1/experiences/nonsense/dispute").status_code == 400
     assert client.delete(f"/v1/experiences/{sent['id']}").status_code == 200
 
+    assert client.put("/v1/experiences").headers["allow"] == "GET, POST"
     page = client.get("/network", headers={"Accept": "text/html"})
     assert page.status_code == 200
     assert other.address.rpartition("/")[2] in page.text

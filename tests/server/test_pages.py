@@ -160,6 +160,11 @@ def test_the_list_has_pages(browser):
     assert browser.get("/documents?page=0").status_code == 422
 
 
+def test_a_method_that_a_page_has_not_is_told_those_it_has(browser):
+    answer = browser.delete("/status", headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+
+
 def test_events_tell_of_other_processes(server):
     with server.client() as client, client.stream("GET", "/indexing/events") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")

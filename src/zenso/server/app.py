@@ -60,6 +60,7 @@ _ROUTERS = (
     health.router,
     pages.router,
 )
+_NODE_ROUTERS = (experiences.router, network.router)  # where a node runs
 _VALUES = Repr()  # a wrong value may be as large as a body
 _VALUES.maxstring = _VALUES.maxlong = _VALUES.maxother = 100
 
@@ -93,11 +94,9 @@ def create_app(settings: Settings, on_progress: OnProgress = silent) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    for router in _ROUTERS:
+    app.state.routers = _ROUTERS if services.node is None else (*_ROUTERS, *_NODE_ROUTERS)
+    for router in app.state.routers:
         app.include_router(router)
-    if services.node is not None:
-        app.include_router(experiences.router)
-        app.include_router(network.router, include_in_schema=False)
     if tools is not None:
         app.router.routes.extend(tools.routes)
     app.add_exception_handler(ZensoError, _on_error)
@@ -178,15 +177,16 @@ async def _on_http(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     response = await _on_error(request, RequestError(error.status_code, message, code))
     response.headers.update(error.headers or {})
-    if error.status_code == 405:
-        response.headers["Allow"] = ", ".join(_methods(request.url.path))
+    if error.status_code == 405 and (methods := _methods(request)):
+        response.headers["Allow"] = ", ".join(methods)
     return response
 
 
-def _methods(path: str) -> list[str]:
+def _methods(request: Request) -> list[str]:
     """Return all methods of a path; the framework names those of one of its routes."""
-    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
+    routes = [route for router in request.app.state.routers for route in router.routes if isinstance(route, APIRoute)]
+    matching = [route for route in routes if route.path_regex.match(request.url.path)]
+    return sorted({method for route in matching for method in route.methods or ()})
 
 
 async def _on_cancelled(request: Request, _: Exception) -> Response:

@@ -7,7 +7,7 @@ from zenso.server.api.routing import TheServices
 from zenso.server.pages.rendering import render
 from zenso.server.services import Services
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
 @router.get("/network")
