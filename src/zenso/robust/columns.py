@@ -16,8 +16,9 @@ _WIDTH = np.uint64(TILE)  # unsigned: an index that cannot be negative lets the 
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False)
-def _sort(tile: NDArray[np.generic], n: int) -> None:
-    """Sort the columns of n rows of ``TILE`` numbers, given end to end."""
+def _exchanges(n: int) -> NDArray[np.int64]:
+    """Return the comparisons that sort n rows: (comparisons, 2), the lower row first."""
+    pairs = []
     top = 1
     while 2 * top < n:
         top *= 2
@@ -27,43 +28,44 @@ def _sort(tile: NDArray[np.generic], n: int) -> None:
         while True:
             for i in range(n - d):
                 if i & p == r:
-                    low, high = tile[i * TILE : (i + 1) * TILE], tile[(i + d) * TILE : (i + d + 1) * TILE]
-                    for c in range(_WIDTH):
-                        x, y = low[c], high[c]
-                        ordered = x < y
-                        low[c] = x if ordered else y
-                        high[c] = y if ordered else x
+                    pairs.append((i, i + d))  # noqa: PERF401 - numba compiles this one
             if q == p:
                 break
             d, q, r = q - p, q // 2, p
         p //= 2
+    out = np.empty((len(pairs), 2), np.int64)
+    for k, pair in enumerate(pairs):
+        out[k, 0], out[k, 1] = pair
+    return out
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False)
-def _sort_with(tile: NDArray[np.generic], weights: NDArray[np.generic], n: int) -> None:
+def _sort(tile: NDArray[np.generic], exchanges: NDArray[np.int64]) -> None:
+    """Sort the columns of rows of ``TILE`` numbers, given end to end."""
+    for k in range(len(exchanges)):
+        i, j = exchanges[k, 0], exchanges[k, 1]
+        low, high = tile[i * TILE : (i + 1) * TILE], tile[j * TILE : (j + 1) * TILE]
+        for c in range(_WIDTH):
+            x, y = low[c], high[c]
+            ordered = x < y
+            low[c] = x if ordered else y
+            high[c] = y if ordered else x
+
+
+@numba.njit(cache=True, nogil=True, boundscheck=False)
+def _sort_with(tile: NDArray[np.generic], weights: NDArray[np.generic], exchanges: NDArray[np.int64]) -> None:
     """Sort as `_sort`; each number takes its weight along."""
-    top = 1
-    while 2 * top < n:
-        top *= 2
-    p = top
-    while p > 0:
-        q, r, d = top, 0, p
-        while True:
-            for i in range(n - d):
-                if i & p == r:
-                    low, high = tile[i * TILE : (i + 1) * TILE], tile[(i + d) * TILE : (i + d + 1) * TILE]
-                    light, heavy = weights[i * TILE : (i + 1) * TILE], weights[(i + d) * TILE : (i + d + 1) * TILE]
-                    for c in range(_WIDTH):
-                        x, y, v, w = low[c], high[c], light[c], heavy[c]
-                        ordered = x < y
-                        low[c] = x if ordered else y
-                        high[c] = y if ordered else x
-                        light[c] = v if ordered else w
-                        heavy[c] = w if ordered else v
-            if q == p:
-                break
-            d, q, r = q - p, q // 2, p
-        p //= 2
+    for k in range(len(exchanges)):
+        i, j = exchanges[k, 0], exchanges[k, 1]
+        low, high = tile[i * TILE : (i + 1) * TILE], tile[j * TILE : (j + 1) * TILE]
+        light, heavy = weights[i * TILE : (i + 1) * TILE], weights[j * TILE : (j + 1) * TILE]
+        for c in range(_WIDTH):
+            x, y, v, w = low[c], high[c], light[c], heavy[c]
+            ordered = x < y
+            low[c] = x if ordered else y
+            high[c] = y if ordered else x
+            light[c] = v if ordered else w
+            heavy[c] = w if ordered else v
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False)
@@ -71,12 +73,13 @@ def _trimmed_sums(rows: NDArray[np.generic], cut: int, start: int, stop: int, ou
     """Sum each column without its ``cut`` least and greatest numbers."""
     n = len(rows)
     tile = np.zeros(n * TILE, rows.dtype)
+    exchanges = _exchanges(n)
     for first in range(start, stop, TILE):
         width = min(TILE, stop - first)
         for i in range(n):
             for c in range(width):
                 tile[i * TILE + c] = rows[i, first + c]
-        _sort(tile, n)
+        _sort(tile, exchanges)
         sums = out[first : first + width]
         for i in range(cut, n - cut):
             for c in range(len(sums)):
@@ -91,6 +94,7 @@ def _load(
     width: int,
     tile: NDArray[np.generic],
     weights: NDArray[np.generic],
+    exchanges: NDArray[np.int64],
 ) -> None:
     """Fill a tile and the weights beside it, and sort both."""
     for i in range(len(rows)):
@@ -98,7 +102,7 @@ def _load(
             tile[i * TILE + c] = rows[i, first + c]
         for c in range(TILE):
             weights[i * TILE + c] = given[i]
-    _sort_with(tile, weights, len(rows))
+    _sort_with(tile, weights, exchanges)
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False)
@@ -108,9 +112,10 @@ def _weighted_medians(
     """Sum the two middle numbers of each column: where the weight up to them reaches, and exceeds, half of all."""
     n, whole = len(rows), given.sum()
     tile, weights = np.zeros(n * TILE, rows.dtype), np.zeros(n * TILE, given.dtype)
+    exchanges = _exchanges(n)
     for first in range(start, stop, TILE):
         width = min(TILE, stop - first)
-        _load(rows, given, first, width, tile, weights)
+        _load(rows, given, first, width, tile, weights, exchanges)
         for c in range(width):
             below = weights[c]
             i = 0
@@ -136,9 +141,10 @@ def _weighted_trimmed_sums(
     """Sum number times weight of each column without the weight ``cut`` at either end; a number may be cut in part."""
     n, whole = len(rows), given.sum()
     tile, weights = np.zeros(n * TILE, rows.dtype), np.zeros(n * TILE, given.dtype)
+    exchanges = _exchanges(n)
     for first in range(start, stop, TILE):
         width = min(TILE, stop - first)
-        _load(rows, given, first, width, tile, weights)
+        _load(rows, given, first, width, tile, weights, exchanges)
         for c in range(width):
             below = weights[c] - weights[c]
             total = out[first + c]
