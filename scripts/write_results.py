@@ -62,6 +62,8 @@ def ranking(found: Results) -> str:
     """Tell how well each ranking orders the documents."""
     rows = []
     for key, name in RANKINGS.items():
+        if found[f"average_{key}_ndcg_at_10"] is None:
+            continue  # a peer that was not named
         values = [_share(found[f"{one}_{key}_ndcg_at_10"]) for one in (*SETS, "average")]
         above = f"average_{key}_over_pooled"
         ends = (
