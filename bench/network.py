@@ -7,14 +7,10 @@ and their codes computed beforehand.
 
 import argparse
 import json
-import os
-import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,11 +18,10 @@ from typing import Any
 import numpy as np
 import trio
 
+from bench.node_process import NodeProcess
 from bench.report import Scalar, progress
 from zenso.errors import InputError
 from zenso.network import Identity, Operation, Recomputer, sign_record
-from zenso.network.control import ask
-from zenso.network.folder import create_folder, read_folder
 from zenso.network.transport import Transport
 from zenso.network.work import NEWCOMER_BITS
 from zenso.zen import ZenEncoder, load_encoder
@@ -43,7 +38,7 @@ _PER_SECOND = 150  # of each injector; a node takes 200 from one peer
 _NEIGHBOURS = 3  # whom each node dials
 _WAITING_SECONDS = 30.0
 _MOST_COSINE = 0.85  # of two texts; nodes refuse .9
-_START = "import sys; from zenso.cli.app import main; sys.exit(main())"
+_LIMITS = {"messages_per_second": 2000, "burst": 4000}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,51 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sustained", type=int, metavar="N", help=f"records sent as fast as taken ({SUSTAINED})")
     parser.add_argument("--missed", type=int, metavar="N", help=f"records that a node catches up on ({MISSED})")
     parser.add_argument("--data", type=Path, default=DATA, metavar="FOLDER", help=f"texts, in the BEIR layout ({DATA})")
-
-
-class _Node:
-    """`zenso node start` in a folder of its own."""
-
-    def __init__(self, folder: Path, peers: Sequence[str]) -> None:
-        self.folder = folder
-        create_folder(folder, {"listen": ["/ip4/127.0.0.1/tcp/0"], "peers": list(peers), "domains": [DOMAIN]})
-        with (folder / "node.toml").open("a") as file:
-            file.write("\n[limits]\nmessages_per_second = 2000\nburst = 4000\n")
-        self._records = read_folder(folder).records_path
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", _START, "node", "start", str(self.folder), "--json"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise InputError(f"a node ended with status {self.process.wait()}; see what it printed")
-        self.address: str = json.loads(line)["addresses"][0]
-
-    def count(self) -> int:
-        """Return how many records it holds."""
-        with closing(sqlite3.connect(f"file:{self._records}?mode=ro", uri=True, timeout=30)) as connection:
-            return int(connection.execute("SELECT count(*) FROM records").fetchone()[0])
-
-    @property
-    def processor_seconds(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
@@ -125,8 +75,8 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         began = time.monotonic()
         _wait(network[-1:], network[0].count())
         caught_up = time.monotonic() - began
-        digests = {ask(node.folder, "status")["domains"][DOMAIN]["digest"] for node in network}
-        refused = sum(sum(ask(node.folder, "status")["refused"].values()) for node in network)
+        digests = {node.digest(DOMAIN) for node in network}
+        refused = sum(sum(node.status()["refused"].values()) for node in network)
     return {
         "nodes": nodes,
         "spread_records": spread,
@@ -196,28 +146,28 @@ def _made(recomputer: Recomputer, texts: Sequence[str]) -> tuple[list[bytes], fl
 
 
 @contextmanager
-def _network(count: int) -> Iterator[list[_Node]]:
+def _network(count: int) -> Iterator[list[NodeProcess]]:
     """Start nodes, each connected with some of those before it, and wait until gossip has made its meshes."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        nodes: list[_Node] = []
+        nodes: list[NodeProcess] = []
         for number in range(count):
             peers = [node.address for node in nodes[-_NEIGHBOURS:]]
-            nodes.append(_Node(Path(name) / str(number), peers))
-            stack.callback(nodes[-1].stop)
+            nodes.append(NodeProcess(Path(name) / str(number), peers, domains=[DOMAIN], limits=_LIMITS))
+            stack.callback(nodes[-1].close)
         deadline = time.monotonic() + 60
-        while any(not ask(node.folder, "status")["peers"] for node in nodes) and time.monotonic() < deadline:
+        while any(not node.status()["peers"] for node in nodes) and time.monotonic() < deadline:
             time.sleep(0.2)
         time.sleep(3)
         yield nodes
 
 
-def _spread(nodes: Sequence[_Node], texts: Sequence[str]) -> list[float]:
+def _spread(nodes: Sequence[NodeProcess], texts: Sequence[str]) -> list[float]:
     """Submit one at a time; return the times from when its own node had each until all had it."""
     seconds = []
     for number, text in enumerate(texts):
         origin = nodes[number % len(nodes)]
         wanted = [node.count() + 1 for node in nodes]
-        ask(origin.folder, "submit", text=text)  # answered once it is stored and handed to gossip
+        origin.ask("submit", text=text)  # answered once it is stored and handed to gossip
         began = time.monotonic()
         while any(node.count() < count for node, count in zip(nodes, wanted, strict=True)):
             if time.monotonic() - began > 60:
@@ -227,13 +177,13 @@ def _spread(nodes: Sequence[_Node], texts: Sequence[str]) -> list[float]:
     return seconds
 
 
-def _send(nodes: Sequence[_Node], records: Sequence[bytes]) -> float:
+def _send(nodes: Sequence[NodeProcess], records: Sequence[bytes]) -> float:
     """Send records by gossip; return the time until all nodes hold them."""
     wanted = nodes[0].count() + len(records)
     return float(trio.run(_inject, nodes, wanted, records))
 
 
-def _wait(nodes: Sequence[_Node], wanted: int) -> None:
+def _wait(nodes: Sequence[NodeProcess], wanted: int) -> None:
     deadline = time.monotonic() + _WAITING_SECONDS
     while (counts := [node.count() for node in nodes]) and min(counts) < wanted:
         if time.monotonic() > deadline:
@@ -241,7 +191,7 @@ def _wait(nodes: Sequence[_Node], wanted: int) -> None:
         time.sleep(0.02)
 
 
-async def _inject(nodes: Sequence[_Node], wanted: int, records: Sequence[bytes]) -> float:
+async def _inject(nodes: Sequence[NodeProcess], wanted: int, records: Sequence[bytes]) -> float:
     """Send records as peers of some nodes, not faster than nodes take them from one peer, until all nodes have them."""
 
     async def ignore(*_: str | bytes) -> bool:

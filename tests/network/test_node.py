@@ -26,7 +26,7 @@ def start_node(tmp_path_factory):
 
         def start(*peers, **limits):
             node = NodeProcess(tmp_path_factory.mktemp("n") / "n", [peer.address for peer in peers], **limits)
-            stack.callback(lambda: node.process.poll() is None and node.kill())
+            stack.callback(lambda: node.runs and node.kill())
             return node
 
         yield start
