@@ -20,6 +20,7 @@ BENCHES = {
     "cross_model": "bench.cross_model",
     "engines": "bench.engines",
     "network": "bench.network",
+    "partition": "bench.partition",
     "quality": "bench.quality",
     "rerank": "bench.rerank",
     "robust": "bench.robust",
