@@ -1,8 +1,8 @@
 """Hosts of one machine with a bad network between them: delay, loss, and partitions.
 
 Each host is a network namespace whose only way out is a TUN device. A process of its own reads the IP packets of all
-these devices and writes each to the device of the host that it is for: later, not at all, or at once. Whatever speaks IP
-runs over it unchanged, here TCP with the kernel's own retransmissions. Linux alone, and root, can do this.
+these devices and writes each to the device of the host that it is for: at once, later, or not at all. Whatever speaks
+IP runs over it unchanged, here TCP with the kernel's own retransmissions. It takes Linux and root.
 
 The process that forwards also owns the hosts: when its standard input ends, however that came about, it ends what still
 runs in them and deletes them.
@@ -27,6 +27,7 @@ from typing import Any, Self
 
 from zenso.errors import InputError
 
+_IP = "ip"  # of iproute2
 _TUN = Path("/dev/net/tun")
 _SET_INTERFACE = 0x400454CA  # TUNSETIFF, of linux/if_tun.h
 _PLAIN_TUN = 0x1001  # IFF_TUN | IFF_NO_PI: IP packets and nothing before them
@@ -90,10 +91,10 @@ class EmulatedNetwork:
 
     def prefix(self, host: int) -> list[str]:
         """Return what stands before a command that runs in a host."""
-        return ["ip", "netns", "exec", self._names[host]]
+        return [_IP, "netns", "exec", self._names[host]]
 
     def change(
-        self, *, delay_seconds: float = 0.0, loss: float = 0.0, groups: Sequence[Collection[int]] = ()
+        self, delay_seconds: float = 0.0, loss: float = 0.0, groups: Sequence[Collection[int]] = ()
     ) -> dict[str, int]:
         """Say how the network is from now on.
 
@@ -131,7 +132,7 @@ def why_not() -> str | None:
     if not os.access(_TUN, os.R_OK | os.W_OK):
         return f"{_TUN} is missing"
     try:
-        subprocess.run(["ip", "netns"], check=True, capture_output=True)
+        subprocess.run([_IP, "netns"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         return "`ip netns` fails; install iproute2"
     return None
@@ -142,7 +143,7 @@ class _Forwarder:
 
     def __init__(self, devices: Sequence[int], seed: int) -> None:
         self._devices = devices
-        self._random = random.Random(seed)  # noqa: S311 - no secret
+        self._random = random.Random(seed)
         self._underway: list[tuple[float, int, int, bytes]] = []  # when due, number, to whom, what
         self._number = 0
         self._delay, self._loss = 0.0, 0.0
@@ -175,7 +176,7 @@ class _Forwarder:
         for number, group in enumerate(state["groups"]):
             for host in group:
                 self._group[host] = number
-        print(json.dumps(self._counts), flush=True)  # noqa: T201 - the answer
+        print(json.dumps(self._counts), flush=True)
         self._counts["late_us"] = 0
         return True
 
@@ -210,7 +211,7 @@ class _Forwarder:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True)
+    subprocess.run([_IP, *arguments], check=True)
 
 
 def _make_host(name: str, number: int) -> int:
@@ -219,7 +220,8 @@ def _make_host(name: str, number: int) -> int:
     device = os.open(_TUN, os.O_RDWR | os.O_CLOEXEC)
     interface = f"z{os.getpid()}-{number}"
     assert len(interface) < _NAME_BYTES
-    fcntl.ioctl(device, _SET_INTERFACE, struct.pack(f"{_NAME_BYTES}sH{_REQUEST_BYTES - 18}x", interface.encode(), _PLAIN_TUN))
+    request = struct.pack(f"{_NAME_BYTES}sH", interface.encode(), _PLAIN_TUN).ljust(_REQUEST_BYTES, b"\0")
+    fcntl.ioctl(device, _SET_INTERFACE, request)
     _ip("link", "set", interface, "netns", name)
     _ip("-n", name, "link", "set", "lo", "up")
     _ip("-n", name, "address", "add", f"{_SUBNET}.{number}/24", "dev", interface)
@@ -228,11 +230,11 @@ def _make_host(name: str, number: int) -> int:
 
 
 def _remove_host(name: str) -> None:
-    listed = subprocess.run(["ip", "netns", "pids", name], check=False, capture_output=True, text=True)
+    listed = subprocess.run([_IP, "netns", "pids", name], check=False, capture_output=True, text=True)
     for process in listed.stdout.split():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(process), signal.SIGKILL)
-    subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+    subprocess.run([_IP, "netns", "delete", name], check=False, capture_output=True)
 
 
 def main() -> None:
@@ -242,7 +244,7 @@ def main() -> None:
         signal.signal(one, signal.SIG_IGN)  # the hosts go when whoever asked for them goes
     try:
         devices = [_make_host(name, number) for number, name in enumerate(names, 1)]
-        print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer
+        print(json.dumps({"ready": True}), flush=True)
         _Forwarder(devices, int(seed)).run()
     finally:
         for name in names:

@@ -30,11 +30,13 @@ SIDES = ((0, 1, 2), (3, 4, 5))
 KILLED = (1, 4)
 PORT = 7681
 DOMAIN = "general"
+_CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 _DIALLED = 3  # of the nodes before it, by each
 _PER_KEY = 90  # records, of the 100 that one key may send in an hour
 _MOST_CHARACTERS = 300  # of a text: what is measured here is not how fast texts are embedded
 _MEETING_SECONDS = 120.0
 _HEALING_SECONDS = 300.0
+_PAUSE_SECONDS = 1.0  # between two writes to one node
 _ATTEMPT_SECONDS = 0.2  # between attempts to write to a node that is away
 
 
@@ -76,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
     """Measure; the keys are documented in README.md."""
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-    found: dict[str, Scalar] = {"hosts": HOSTS, "partition_seconds": seconds}
+    found: dict[str, Scalar] = {"hosts": HOSTS, "congestion_control": _CONGESTION.read_text().strip()}
     with progress() as bars:
         task = bars.add_task("scenarios", total=len(SCENARIOS))
         for name, scenario in SCENARIOS.items():
@@ -110,28 +112,35 @@ def run_scenario(
     InputError
         No network can be emulated here, or the nodes did not come to hold the same in time.
     """
-    bad = {"loss": scenario.loss, "delay_seconds": scenario.delay_seconds}
+    bad = scenario.delay_seconds, scenario.loss
     journal = Journal()
     with tempfile.TemporaryDirectory() as name, EmulatedNetwork(HOSTS, seed) as network, ExitStack() as stack:
-        network.change(**bad)
+        network.change(*bad)
         nodes: list[NodeProcess] = []
         for host in range(HOSTS):
+            peers = [f"{_listen(network, other)}/p2p/{nodes[other].peer}" for other in range(host)]
             node = NodeProcess(
                 Path(name) / str(host),
-                [one.address for one in nodes[-_DIALLED:]],
-                listen=f"/ip4/{network.address(host)}/tcp/{PORT}",
+                peers[-_DIALLED:],
+                listen=_listen(network, host),
                 limits=limits,
                 prefix=network.prefix(host),
                 environment=environment,
+                started=False,
             )
-            stack.callback(node.close)
             nodes.append(node)
+        with ThreadPoolExecutor(len(nodes)) as threads:
+            for node in nodes:
+                stack.callback(node.close)
+            list(threads.map(NodeProcess.start, nodes))
         met = _meet(nodes, journal)
-        network.change(**bad, groups=SIDES)
         before = len(journal.acknowledged)
+        network.change(*bad, SIDES)
+        began = time.monotonic()
         _write(nodes, journal, seconds, seed, killed=KILLED if scenario.kills else ())
+        parted = time.monotonic() - began
         held = [node.count() for node in nodes]
-        packets = network.change(**bad)
+        packets = network.change(*bad)
         began = time.monotonic()
         eventually(lambda: len({node.digest() for node in nodes}) == 1, _HEALING_SECONDS, 0.1)
         healed = time.monotonic() - began
@@ -145,6 +154,7 @@ def run_scenario(
         "delay_ms": 1000 * scenario.delay_seconds,
         "kills": len(KILLED) if scenario.kills else 0,
         "meeting_seconds": met,
+        "partition_seconds": parted,
         "acknowledged": written,
         "votes": journal.votes,
         "withdrawals": len(journal.withdrawn),
@@ -166,11 +176,15 @@ def run_scenario(
     }
 
 
+def _listen(network: EmulatedNetwork, host: int) -> str:
+    return f"/ip4/{network.address(host)}/tcp/{PORT}"
+
+
 def _meet(nodes: Sequence[NodeProcess], journal: Journal) -> float:
     """Let each node submit one lesson; return the time until all hold all."""
     began = time.monotonic()
     for number, node in enumerate(nodes):
-        submitted = node.ask("submit", text=f"Node {number} says {random.Random(number).randbytes(16).hex()}.")  # noqa: S311
+        submitted = node.ask("submit", text=f"Node {number} says {random.Random(number).randbytes(16).hex()}.")
         journal.acknowledged.add(submitted["id"])
         journal.lessons[number].add(submitted["id"])
     eventually(lambda: all(node.count() == len(nodes) for node in nodes), _MEETING_SECONDS)
@@ -180,11 +194,11 @@ def _meet(nodes: Sequence[NodeProcess], journal: Journal) -> float:
 def _write(nodes: Sequence[NodeProcess], journal: Journal, seconds: float, seed: int, killed: Sequence[int]) -> None:
     """Write to all nodes at once for some seconds; those to be killed are away for the second third of it."""
     texts = sorted({one.docstring[:_MOST_CHARACTERS] for one in standard_library_docstrings() if one.docstring.strip()})
-    random.Random(seed).shuffle(texts)  # noqa: S311 - no secret
+    random.Random(seed).shuffle(texts)
     over = Event()
-    with ThreadPoolExecutor(len(nodes)) as threads:
+    with ThreadPoolExecutor(2 * len(nodes)) as threads:
         writers = [
-            threads.submit(_write_to, node, number, texts[number :: len(nodes)], journal, over, seconds / _PER_KEY, seed)
+            threads.submit(_write_to, node, number, texts[number :: len(nodes)], journal, over)
             for number, node in enumerate(nodes)
         ]
         try:
@@ -192,8 +206,7 @@ def _write(nodes: Sequence[NodeProcess], journal: Journal, seconds: float, seed:
             for one in killed:
                 nodes[one].kill()
             time.sleep(seconds / 3)
-            for one in killed:
-                nodes[one].start()
+            list(threads.map(NodeProcess.start, [nodes[one] for one in killed]))
             time.sleep(seconds / 3)
         finally:
             over.set()
@@ -201,11 +214,9 @@ def _write(nodes: Sequence[NodeProcess], journal: Journal, seconds: float, seed:
             writer.result()
 
 
-def _write_to(
-    node: NodeProcess, number: int, texts: Sequence[str], journal: Journal, over: Event, wait: float, seed: int
-) -> None:
+def _write_to(node: NodeProcess, number: int, texts: Sequence[str], journal: Journal, over: Event, wait: float) -> None:
     """Submit to one node, and at times withdraw own lessons and vote on those of its side."""
-    chance = random.Random(f"{seed} {number}")  # noqa: S311 - no secret
+    chance = random.Random(texts[0])
     side = next(side for side in SIDES if number in side)
     left = list(texts)
     written = 0
@@ -229,12 +240,12 @@ def _write_to(
                 with journal.lock:
                     journal.lessons[number].add(answer["id"])
         except InputError:  # a near-duplicate, a target that has not come yet, or the node is away
-            journal.refused += 1
+            journal.refused += node.runs
             over.wait(_ATTEMPT_SECONDS)
             continue
         journal.acknowledged.add(answer["id"])
         written += 1
-        over.wait(wait)
+        over.wait(_PAUSE_SECONDS)
 
 
 def _compare(nodes: Sequence[NodeProcess], journal: Journal) -> tuple[int, int, int, bool]:
