@@ -214,7 +214,7 @@ def _write(nodes: Sequence[NodeProcess], journal: Journal, seconds: float, seed:
             writer.result()
 
 
-def _write_to(node: NodeProcess, number: int, texts: Sequence[str], journal: Journal, over: Event, wait: float) -> None:
+def _write_to(node: NodeProcess, number: int, texts: Sequence[str], journal: Journal, over: Event) -> None:
     """Submit to one node, and at times withdraw own lessons and vote on those of its side."""
     chance = random.Random(texts[0])
     side = next(side for side in SIDES if number in side)
