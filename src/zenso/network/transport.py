@@ -161,6 +161,7 @@ class Transport:
         self._table: Any = KadDHT(
             self._host, DHTMode.SERVER, protocol_prefix=_TABLE, enable_providers=False, enable_values=False
         )
+        self._stuck: set[ID] = set()  # peers whose queues were waited for in vain, and are full since
         self._nursery: trio.Nursery | None = None
 
     @asynccontextmanager
@@ -285,10 +286,17 @@ class Transport:
             raise PeerFault(LEFT, f"no stream to it can be opened ({error})") from error
 
     async def _room(self) -> None:
-        """Wait until no peer's queue is about to overflow, as long as that is worth it."""
+        """Wait until no peer's queue is about to overflow, but not twice for a peer that takes nothing."""
+        queues = self._pubsub.peer_queues
+
+        def full() -> set[ID]:
+            return {peer for peer, queue in queues.items() if len(queue) > _ROOM}
+
+        self._stuck &= full()
         with trio.move_on_after(_ROOM_SECONDS):
-            while any(len(queue) > _ROOM for queue in self._pubsub.peer_queues.values()):
+            while full() - self._stuck:
                 await trio.sleep(0.005)
+        self._stuck |= full()
 
     async def _guarded(self, stream: INetStream) -> None:
         """Handle one stream of a peer; libp2p would end the whole host at an error."""
