@@ -37,6 +37,7 @@ from zenso.network.peers import LEFT, PeerFault
 _DEGREE, _DEGREE_LOW, _DEGREE_HIGH = 6, 4, 12  # peers of a mesh, as libp2p's specification advises
 _ROOM = 24  # of the 32 messages that libp2p queues for a peer; one more is lost
 _ROOM_SECONDS = 2.0  # for which a slow peer holds up the others
+_DIAL_SECONDS = 20.0  # a lost packet of a handshake costs a second, and then two, and four
 _MOST_PEERS = 200
 _TABLE = TProtocol("/zenso")  # of the names of Kademlia's protocols
 
@@ -207,9 +208,12 @@ class Transport:
 
     async def connect(self, text: str) -> bool:
         """Connect to an address that names a peer; False if nobody answers there."""
+        peer = info_from_p2p_addr(address(text))
+        # libp2p refuses for a minute to dial whom it could not reach; when to try again is decided by who calls this.
+        self._host.get_network().unblock_peer(peer.peer_id)
         try:
-            with trio.move_on_after(10) as limit:
-                await self._host.connect(info_from_p2p_addr(address(text)))
+            with trio.move_on_after(_DIAL_SECONDS) as limit:
+                await self._host.connect(peer)
         except (BaseLibp2pError, OSError, ExceptionGroup):
             return False
         return not limit.cancelled_caught
