@@ -27,6 +27,7 @@ class NodeLimits(_Section):
     exchange_seconds: float = Field(default=300, gt=0, description="for one synchronisation with one peer")
     exchange_bytes: int = Field(default=256 * 2**20, ge=65_536, description="taken in one synchronisation")
     sync_seconds: float = Field(default=15, gt=0, description="between synchronisations with a peer chosen by chance")
+    silence_seconds: float = Field(default=20, gt=0, description="until a connection without an answer is closed")
     ban_seconds: float = Field(default=3600, ge=0, description="for which a peer is cut off")
 
 
