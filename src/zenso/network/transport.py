@@ -17,15 +17,19 @@ from libp2p.crypto.ed25519 import create_new_key_pair as ed25519_pair
 from libp2p.crypto.x25519 import create_new_key_pair as x25519_pair
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
+from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.health.ping_probe import ping_connection
+from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, PROTOCOL_ID_V12, GossipSub
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.exceptions import MuxedConnError, MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
@@ -41,6 +45,9 @@ _ROOM_SECONDS = 2.0  # for which a slow peer holds up the others
 _DIAL_SECONDS = 20.0  # a lost packet of a handshake costs a second, and then two, and four
 _MOST_PEERS = 200
 _TABLE = TProtocol("/zenso")  # of the names of Kademlia's protocols
+
+# What libp2p raises where a connection breaks, whoever's fault that is.
+_BROKEN = (StreamError, ConnectionClosedError, RawConnError, IncompleteReadError, MuxedConnError, MuxedStreamError)
 
 Verdict = Callable[[str, bytes], Awaitable[bool]]  # of a message of a peer: True to pass it on
 Handler = Callable[[INetStream], Awaitable[None]]
@@ -339,6 +346,8 @@ class Transport:
             await self._accept(stream)
         except PeerFault as fault:
             await self._on_fault(peer, fault.reason)
+        except (*_BROKEN, trio.TooSlowError):
+            await self._on_fault(peer, LEFT)
         except Exception:  # noqa: BLE001 - from a peer, anything can come
             await self._on_fault(peer, "garbage")
             await self.disconnect(peer)
