@@ -129,12 +129,18 @@ def why_not() -> str | None:
     """Return why this machine or user can make no hosts, or None if nothing is in the way."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network namespaces need Linux and root"
-    if not os.access(_TUN, os.R_OK | os.W_OK):
-        return f"{_TUN} is missing"
     try:
-        subprocess.run([_IP, "netns"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "`ip netns` fails; install iproute2"
+        os.close(os.open(_TUN, os.O_RDWR))
+    except OSError as error:
+        return f"{_TUN} cannot be opened ({error.strerror})"
+    probe = f"zenso{os.getpid()}-0"
+    try:
+        subprocess.run([_IP, "netns", "add", probe], check=True, capture_output=True, text=True)
+    except OSError as error:
+        return f"there is no `ip` ({error.strerror}); install iproute2"
+    except subprocess.CalledProcessError as error:
+        return f"`ip netns add` fails: {error.stderr.strip()}"
+    _remove_host(probe)
     return None
 
 

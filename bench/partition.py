@@ -206,8 +206,10 @@ def _write(nodes: Sequence[NodeProcess], journal: Journal, seconds: float, seed:
             for one in killed:
                 nodes[one].kill()
             time.sleep(seconds / 3)
-            list(threads.map(NodeProcess.start, [nodes[one] for one in killed]))
+            started = [threads.submit(nodes[one].start) for one in killed]
             time.sleep(seconds / 3)
+            for start in started:
+                start.result()
         finally:
             over.set()
         for writer in writers:
@@ -239,8 +241,8 @@ def _write_to(node: NodeProcess, number: int, texts: Sequence[str], journal: Jou
                 answer = node.ask("submit", text=left.pop(), confidence=0.5)
                 with journal.lock:
                     journal.lessons[number].add(answer["id"])
-        except InputError:  # a near-duplicate, a target that has not come yet, or the node is away
-            journal.refused += node.runs
+        except InputError as error:  # a near-duplicate, a target that has not come yet, or the node is away
+            journal.refused += "refused (" in str(error)
             over.wait(_ATTEMPT_SECONDS)
             continue
         journal.acknowledged.add(answer["id"])
