@@ -1,5 +1,6 @@
 """Six hosts with a bad network between them, cut in two while both sides write: when it is healed, nothing is lost."""
 
+import contextlib
 import subprocess
 import sys
 
@@ -8,7 +9,8 @@ import pytest
 pytest.importorskip("multiaddr", reason="needs zenso[network]")
 
 from bench.emulated_network import EmulatedNetwork, why_not
-from bench.partition import Scenario, run_scenario
+from bench.node_process import NodeProcess, eventually
+from bench.partition import PORT, Scenario, run_scenario
 from tests.bench.test_engines import documented
 from tests.cli.process import child_environment
 from tests.network.nodes import ENVIRONMENT
@@ -32,6 +34,29 @@ def test_a_partition_with_losses_delay_and_kills_loses_nothing():
     assert results["nodes_agree"]
     assert not any(results[name] for name in ("acknowledged_missing", "withdrawn_standing", "lessons_lost"))
     assert not any(results[name] for name in ("cut_off", "restarts"))
+
+
+def test_peers_that_are_out_of_reach_are_left_and_found_again_and_not_blamed(tmp_path):
+    limits = {"step_seconds": 0.5, "sync_seconds": 0.5, "silence_seconds": 2}
+    with EmulatedNetwork(2) as network, contextlib.ExitStack() as stack:
+        nodes = []
+        for host in range(2):
+            node = NodeProcess(
+                tmp_path / str(host),
+                [node.address for node in nodes],
+                listen=f"/ip4/{network.address(host)}/tcp/{PORT}",
+                limits=limits,
+                prefix=network.prefix(host),
+                environment=child_environment(ENVIRONMENT),
+            )
+            stack.callback(node.close)
+            nodes.append(node)
+        eventually(lambda: all(node.status()["peers"] for node in nodes), 60)
+        network.change(groups=[(0,), (1,)])
+        eventually(lambda: not any(node.status()["peers"] for node in nodes), 60)
+        network.change()
+        eventually(lambda: all(node.status()["peers"] for node in nodes), 60)
+        assert [node.status()["refused"] for node in nodes] == [{}, {}]
 
 
 def test_hosts_reach_each_other_unless_they_are_parted_and_go_with_who_made_them():
