@@ -129,10 +129,13 @@ def run_scenario(
                 started=False,
             )
             nodes.append(node)
+
+        def start(node: NodeProcess) -> None:
+            node.start()
+            stack.callback(node.close)
+
         with ThreadPoolExecutor(len(nodes)) as threads:
-            for node in nodes:
-                stack.callback(node.close)
-            list(threads.map(NodeProcess.start, nodes))
+            list(threads.map(start, nodes))
         met = _meet(nodes, journal)
         before = len(journal.acknowledged)
         network.change(*bad, SIDES)
