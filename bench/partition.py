@@ -7,6 +7,8 @@ Every write that a node acknowledged is remembered, and looked for on all nodes 
 
 import argparse
 import random
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -30,6 +32,22 @@ SIDES = ((0, 1, 2), (3, 4, 5))
 KILLED = (1, 4)
 PORT = 7681
 DOMAIN = "general"
+_CAPACITY_BYTES = 50_000_000
+_RECEIVE = """
+import socket, sys
+with socket.create_server((sys.argv[1], int(sys.argv[2]))) as server:
+    print(flush=True)
+    connection, _ = server.accept()
+    left = int(sys.argv[3])
+    while left:
+        left -= len(connection.recv(min(left, 1 << 20)))
+    print(flush=True)
+"""
+_SEND = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as connection:
+    connection.sendall(bytes(int(sys.argv[3])))
+"""
 _CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 _DIALLED = 3  # of the nodes before it, by each
 _PER_KEY = 90  # records, of the 100 that one key may send in an hour
@@ -78,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Scalar]:
     """Measure; the keys are documented in README.md."""
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-    found: dict[str, Scalar] = {"hosts": HOSTS, "congestion_control": _CONGESTION.read_text().strip()}
+    found: dict[str, Scalar] = {"hosts": HOSTS, "congestion_control": _CONGESTION.read_text().strip(), **_capacity()}
     with progress() as bars:
         task = bars.add_task("scenarios", total=len(SCENARIOS))
         for name, scenario in SCENARIOS.items():
@@ -179,6 +197,26 @@ def run_scenario(
     }
 
 
+def _capacity() -> dict[str, Scalar]:
+    """Send as much as goes from one host to another: what the network does not limit."""
+    with EmulatedNetwork(2) as network:
+        target = [network.address(1), str(PORT), str(_CAPACITY_BYTES)]
+        receiver = [*network.prefix(1), sys.executable, "-c", _RECEIVE, *target]
+        with subprocess.Popen(receiver, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            before = network.change()["forwarded"]
+            began = time.monotonic()
+            subprocess.run([*network.prefix(0), sys.executable, "-c", _SEND, *target], check=True)
+            process.stdout.readline()
+            seconds = time.monotonic() - began
+        packets = network.change()["forwarded"] - before
+    return {
+        "network_packets_per_s": packets / seconds,
+        "network_mb_per_s": _CAPACITY_BYTES / 1e6 / seconds,
+    }
+
+
 def _listen(network: EmulatedNetwork, host: int) -> str:
     return f"/ip4/{network.address(host)}/tcp/{PORT}"
 
@@ -239,13 +277,15 @@ def _write_to(node: NodeProcess, number: int, texts: Sequence[str], journal: Jou
                     journal.lessons[number].discard(target)
             elif kind < 0.25 and seen:
                 answer = node.ask("vote", target=chance.choice(seen), vote=chance.choice((1, -1)))
-                journal.votes += 1
+                with journal.lock:
+                    journal.votes += 1
             else:
                 answer = node.ask("submit", text=left.pop(), confidence=0.5)
                 with journal.lock:
                     journal.lessons[number].add(answer["id"])
         except InputError as error:  # a near-duplicate, a target that has not come yet, or the node is away
-            journal.refused += "refused (" in str(error)
+            with journal.lock:
+                journal.refused += "refused (" in str(error)
             over.wait(_ATTEMPT_SECONDS)
             continue
         journal.acknowledged.add(answer["id"])

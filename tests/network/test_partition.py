@@ -19,6 +19,7 @@ REASON = why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no network can be emulated: {REASON}")
 
 LIMITS = {"sync_seconds": 2, "silence_seconds": 6}
+NETWORK = {"hosts", "congestion_control", "network_packets_per_s", "network_mb_per_s"}
 LISTEN = "import socket; server = socket.create_server(('10.77.0.2', 5000)); print(flush=True); server.accept()"
 CONNECT = "import socket; socket.create_connection(('10.77.0.2', 5000), 0.5)"
 
@@ -26,7 +27,7 @@ CONNECT = "import socket; socket.create_connection(('10.77.0.2', 5000), 0.5)"
 def test_a_partition_with_losses_delay_and_kills_loses_nothing():
     scenario = Scenario(loss=0.2, delay_seconds=0.2, kills=True)
     results = run_scenario(scenario, 4, limits=LIMITS, environment=child_environment(ENVIRONMENT))
-    assert documented("`partition`") == {"hosts", "congestion_control"} | set(results)
+    assert documented("`partition`") == NETWORK | set(results)
     assert results["acknowledged"] > 0
     assert results["packets_lost"] > 0
     assert results["packets_cut"] > 0
