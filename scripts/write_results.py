@@ -294,7 +294,9 @@ def partition(found: Results) -> str:
     submit, vote and withdraw on both sides all the while. Loss and delay are of each packet, in each direction, all the
     time, so a round trip takes {round_trip:.0f} ms where nothing is lost; the kernel's TCP ({congestion_control}) runs
     over it. The process that plays the network forwards {network_packets_per_s:,.0f} packets a second if it has to. In
-    the last row a node of each side is killed, and away for the second third of the time."""
+    the last row a node of each side is killed, and away for the second third of the time. All nodes share the
+    {machine_cores} processors of the machine with whatever else runs there: a partition is healed when the last write
+    that was begun is answered and the killed nodes run again, which may be later than after the minute."""
     table = _table(header, rows)
     return f"{_paragraph(text, found, round_trip=2 * found['lossy_delay_ms'])}\n\n{table}"
 
