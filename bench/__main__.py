@@ -20,6 +20,7 @@ BENCHES = {
     "cross_model": "bench.cross_model",
     "engines": "bench.engines",
     "network": "bench.network",
+    "network_soak": "bench.network_soak",
     "partition": "bench.partition",
     "quality": "bench.quality",
     "rerank": "bench.rerank",
