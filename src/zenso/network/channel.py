@@ -22,7 +22,7 @@ class Channel:
     frame_bytes : int
         Most bytes of one message.
     total_bytes : int
-        Most bytes that are taken from the peer in all.
+        Most bytes that are taken from the peer in all, and most that are given to it.
     step_seconds : float
         Within which a whole message must come or go.
     """
@@ -30,11 +30,16 @@ class Channel:
     def __init__(self, stream: INetStream, frame_bytes: int, total_bytes: int, step_seconds: float) -> None:
         self._stream: Any = stream
         self._frame_bytes = frame_bytes
-        self._left = total_bytes
+        self._total_bytes = total_bytes
         self._step_seconds = step_seconds
         self.peer = str(self._stream.muxed_conn.peer_id)
         self.sent_bytes = 0
         self.received_bytes = 0
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still come, and as many go."""
+        return self._total_bytes - max(self.sent_bytes, self.received_bytes)
 
     async def send(self, message: bytes) -> None:
         """Send one message.
@@ -42,9 +47,11 @@ class Channel:
         Raises
         ------
         PeerFault
-            The peer does not read, or has left.
+            The peer does not read, has left, or asked for more than one exchange may hold.
         """
         framed = len(message).to_bytes(_LENGTH, "big") + message
+        if len(framed) > self._total_bytes - self.sent_bytes:
+            raise PeerFault("endless", "it asks for more than one exchange may hold")
         with trio.move_on_after(self._step_seconds) as step:
             try:
                 await self._stream.write(framed)
@@ -69,14 +76,13 @@ class Channel:
                     raise PeerFault(
                         "oversized", f"a message of {length:,} bytes; at most {self._frame_bytes:,} are taken"
                     )
-                if length + _LENGTH > self._left:
+                if length + _LENGTH > self._total_bytes - self.received_bytes:
                     raise PeerFault("endless", "its answers exceed what one exchange may hold")
                 message = await self._exactly(length)
             except (BaseLibp2pError, IncompleteReadError, OSError) as error:
                 raise PeerFault(LEFT, f"it left within a message ({error})") from error
         if step.cancelled_caught:
             raise PeerFault("stalled", f"a message was not whole after {self._step_seconds:g} s")
-        self._left -= length + _LENGTH
         self.received_bytes += length + _LENGTH
         return message
 

@@ -38,6 +38,7 @@ _ENOUGH_PEERS = 8  # beyond which no others are looked for
 _ANSWERED_AT_ONCE = 8  # synchronisations that peers began; one of each
 _BEGUN_AT_ONCE = 8  # synchronisations that this node began
 _OFFERED_AT_ONCE = 32
+_ASKING = 0.75  # of an exchange's time, after which this node asks for no more: what it has asked for still comes
 _VERDICT_SECONDS = 30.0
 _RESTART_SECONDS = 1.0
 _RATE_WEIGHT = 0.01  # of a message too many: neighbours of a busy peer pass on much
@@ -90,6 +91,8 @@ class NodeLoop:
         self._offers: dict[bytes, _Offer] = {}
         self._syncing: set[str] = set()
         self._answering: set[str] = set()
+        self._wake = trio.Event()  # there is something to judge
+        self._admitting = trio.Lock()
         self._began = time.monotonic()
 
     # --- from other threads ---------------------------------------------------------------------------------------
@@ -153,8 +156,6 @@ class NodeLoop:
 
     async def _main(self, on_ready: Callable[[], None]) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        self._wake = trio.Event()
-        self._admitting = trio.Lock()
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
             await nursery.start(serve_control, self._folder.path, self._answer_control)
@@ -385,7 +386,7 @@ class NodeLoop:
                 channel = self._channel(await transport.open(peer, sync.PROTOCOL))
                 try:
                     with trio.fail_after(self._limits.exchange_seconds):
-                        done = await sync.synchronise(channel, self, domain)
+                        done = await sync.synchronise(channel, self, domain, _ASKING * self._limits.exchange_seconds)
                 finally:
                     await channel.close()
                 self.counts["exchanges"] += 1

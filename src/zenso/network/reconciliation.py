@@ -86,8 +86,9 @@ class Reconciler:
         Raises
         ------
         SyncError
-            It is no such message.
+            It is no such message, or there were too many.
         """
+        self._count_round()
         return _encoded(self._reply(_read(message), learn=False))
 
     def advance(self, reply: bytes) -> bytes | None:
@@ -98,12 +99,15 @@ class Reconciler:
         SyncError
             It is no reply, or there were too many.
         """
-        self._rounds += 1
-        if self._rounds > MAX_ROUNDS:
-            raise SyncError(f"{MAX_ROUNDS} rounds of reconciliation and no end; leave this peer")
+        self._count_round()
         ranges = self._reply(_read(reply), learn=True)
         settled = all(content is None for _, content in ranges)
         return None if settled or len(self.missing) >= MAX_MISSING else _encoded(ranges)
+
+    def _count_round(self) -> None:
+        self._rounds += 1
+        if self._rounds > MAX_ROUNDS:
+            raise SyncError(f"{MAX_ROUNDS} rounds of reconciliation and no end; leave this peer")
 
     def _reply(self, message: list[_Range], *, learn: bool) -> list[_Range]:
         """Answer range by range, as far as the message has room; what is left is one fingerprint."""
