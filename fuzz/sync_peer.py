@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import trio
 from blake3 import blake3
 
-from fuzz.sync_records import BY_DIGEST, DIGESTS, DOMAIN, POOL
+from fuzz.sync_records import BY_DIGEST, DIGESTS, DOMAIN, POOLS
 from zenso.network import sync
 from zenso.network.dag_cbor import encode
 from zenso.network.reconciliation import Reconciler, SyncError
@@ -112,11 +112,15 @@ class Peer:
         """Say a message of any kind."""
         return framed(bytes(self.source.PickValueInList(_KINDS)) + self.body())
 
+    def record(self) -> bytes:
+        """Return a record."""
+        return bytes(self.source.PickValueInList(self.source.PickValueInList(POOLS)))
+
     def body(self) -> bytes:
         """Return what may follow the kind of a message."""
         pick, source = self.source.PickValueInList, self.source
         ways: list[Callable[[], bytes]] = [
-            lambda: pick(POOL),
+            self.record,
             lambda: b"".join(pick(DIGESTS) for _ in range(source.ConsumeIntInRange(0, 300))),
             self.ranges,
             lambda: pick([b"", DOMAIN.encode(), b"other", b"\xff", b"a" * 64, b"accepted", bytes(40_000)]),
@@ -165,7 +169,7 @@ class Peer:
         self.heard.clear()
         if self.source.ConsumeBool():
             return framed(b"G" + b"".join(sorted(self.sides.missing)[:256]))
-        return framed(b"P" + self.source.PickValueInList(POOL))
+        return framed(b"P" + self.record())
 
 
 def framed(message: bytes) -> bytes:

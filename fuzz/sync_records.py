@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from zenso.bitdelta import CODE_BYTES
 from zenso.network.dag_cbor import CID_PREFIX
 from zenso.network.identity import Identity
-from zenso.network.records import Operation, Record, sign_record
+from zenso.network.records import Operation, Record, decode_record, sign_record
 
 NOW = 1_800_000_000.0
 DOMAIN = "coding"
@@ -79,9 +79,9 @@ INVALID = [
     lesson(SYBIL, "of elsewhere", domain="other"),
     lesson(SYBIL, "of another model", provenance=b"\x01" * 32),
 ]
-INVALID += [HELD[7].model_copy(update={"text": "what another signed"})]
+INVALID += [decode_record(HELD[7].encoded.replace(b"knows: 7", b"knows? 7"))]
 DOUBTFUL += [sign(MALLORY, Operation.DISPUTE, targets=[WRONG.id])]
-POOL = [record.encoded for record in (*OTHERS, *DOUBTFUL, *INVALID, *HELD)]
+POOLS = [[record.encoded for record in records] for records in (OTHERS, DOUBTFUL, INVALID, HELD)]
 DIGESTS = [record.id[-32:] for record in (*HELD, *OTHERS, *DOUBTFUL, *INVALID)]
 KEPT = {record.id[-32:] for record in HELD}
 SHARED = {record.id[-32:] for record in (*HELD, *OTHERS)}

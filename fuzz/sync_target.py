@@ -25,7 +25,7 @@ with atheris.instrument_imports(
     include=[f"zenso.network.{name}" for name in ("admission", "channel", "loop", "reconciliation", "records", "sync")]
 ):
     from fuzz.sync_peer import Peer
-    from fuzz.sync_records import ALICE, ALLOWED, DOMAIN, HELD, KEPT, NOW, OTHERS, RECOMPUTER, SHARED
+    from fuzz.sync_records import ALICE, ALLOWED, DOMAIN, HELD, INVALID, KEPT, NOW, OTHERS, RECOMPUTER, SHARED
     from zenso.network.admission import Admission
     from zenso.network.loop import NodeLoop
     from zenso.network.records import Record
@@ -112,7 +112,6 @@ def prepare(name: str, records: list[Record]) -> None:
         for record in records:
             verdict = node._admission.offer(record.encoded, "honest", own=True)
             assert verdict.accepted, verdict
-        assert store.digest(DOMAIN)
 
 
 async def meet(node: NodeLoop, peer: Peer) -> None:
@@ -165,8 +164,18 @@ def one_input(data: bytes) -> None:
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def check_invalid() -> None:
+    """See that what is taken for invalid is refused."""
+    with closing(opened("node")) as store:
+        node = node_of(store)
+        verdicts = [node._admission.offer(record.encoded, "honest", synced=True) for record in INVALID]
+    assert not any(verdict.accepted for verdict in verdicts), verdicts
+    assert len({verdict.reason for verdict in verdicts}) == len(INVALID) - 1  # two are not their creator's to change
+
+
 if __name__ == "__main__":
     prepare("node", HELD)
     prepare("other", [*HELD[:40], *OTHERS])
+    check_invalid()
     atheris.Setup(sys.argv, one_input)
     atheris.Fuzz()
