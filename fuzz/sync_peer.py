@@ -175,3 +175,38 @@ class Peer:
 def framed(message: bytes) -> bytes:
     """Return a message as it goes over a stream."""
     return len(message).to_bytes(4, "big") + message
+
+
+class Line:
+    """One end of a stream between two honest nodes."""
+
+    def __init__(self, end: Any, peer: str) -> None:
+        self.muxed_conn, self.peer_id, self._end = self, peer, end
+
+    async def read(self, count: int) -> bytes:
+        """Return some bytes."""
+        return bytes(await self._end.receive_some(count))
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes."""
+        try:
+            await self._end.send_all(data)
+        except trio.BrokenResourceError as error:
+            raise OSError("the other end is closed") from error
+
+    async def close(self) -> None:
+        """Nothing more comes."""
+        await self._end.aclose()
+
+    reset = close
+
+
+class Opened:
+    """What a node asks for streams; there is one."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def open(self, *_: str) -> Any:
+        """Return it."""
+        return self._stream

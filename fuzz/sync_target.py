@@ -24,7 +24,7 @@ import zenso.zen  # noqa: F401 - imported before, so that none of these is instr
 with atheris.instrument_imports(
     include=[f"zenso.network.{name}" for name in ("admission", "channel", "loop", "reconciliation", "records", "sync")]
 ):
-    from fuzz.sync_peer import Peer
+    from fuzz.sync_peer import Line, Opened, Peer
     from fuzz.sync_records import ALICE, ALLOWED, DOMAIN, HELD, INVALID, KEPT, NOW, OTHERS, RECOMPUTER, SHARED
     from zenso.network.admission import Admission
     from zenso.network.loop import NodeLoop
@@ -50,38 +50,6 @@ class Always:
     def random(self) -> float:
         """Return the least."""
         return 0.0
-
-
-class Line:
-    """One end of a stream between two honest nodes."""
-
-    def __init__(self, end: Any, peer: str) -> None:
-        self.muxed_conn, self.peer_id, self._end = self, peer, end
-
-    async def read(self, count: int) -> bytes:
-        """Return some bytes."""
-        return bytes(await self._end.receive_some(count))
-
-    async def write(self, data: bytes) -> None:
-        """Send bytes."""
-        await self._end.send_all(data)
-
-    async def close(self) -> None:
-        """Nothing more comes."""
-        await self._end.aclose()
-
-    reset = close
-
-
-class Opened:
-    """What a node asks for streams; there is one."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def open(self, *_: str) -> Any:
-        """Return it."""
-        return self._stream
 
 
 def node_of(store: RecordStore) -> NodeLoop:

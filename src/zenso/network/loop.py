@@ -23,6 +23,7 @@ from zenso.network.folder import NodeFolder
 from zenso.network.inbox import Inbox
 from zenso.network.peers import HARMLESS, LEFT, PeerBook, PeerFault
 from zenso.network.reasons import Blame, Reason
+from zenso.network.reconciliation import SortedIds
 from zenso.network.records import MAX_RECORD_BYTES
 from zenso.network.store import RecordStore
 from zenso.network.transport import Transport
@@ -346,9 +347,9 @@ class NodeLoop:
         """Those that are followed."""
         return self._settings.domains
 
-    async def ids(self, domain: str) -> list[bytes]:
-        """Return the digests of a domain's records."""
-        found: list[bytes] = await trio.to_thread.run_sync(self._store.ids, domain)
+    async def ids(self, domain: str) -> SortedIds:
+        """Return the digests of a domain's records, as they are now."""
+        found: SortedIds = await trio.to_thread.run_sync(self._store.ids, domain)
         return found
 
     async def raw(self, digests: Sequence[bytes]) -> list[bytes]:

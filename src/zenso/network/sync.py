@@ -26,7 +26,7 @@ from zenso.network.channel import Channel
 from zenso.network.dag_cbor import DIGEST_BYTES
 from zenso.network.peers import LEFT, PeerFault
 from zenso.network.reasons import Reason
-from zenso.network.reconciliation import MAX_MESSAGE_BYTES, Reconciler, SyncError
+from zenso.network.reconciliation import MAX_MESSAGE_BYTES, Reconciler, SortedIds, SyncError
 from zenso.network.records import MAX_RECORD_BYTES
 
 PROTOCOL = "/zenso/sync/1"
@@ -45,8 +45,8 @@ class Holder(Protocol):
     def domains(self) -> Sequence[str]:
         """Those that are followed."""
 
-    async def ids(self, domain: str) -> list[bytes]:
-        """Return the digests of a domain's records."""
+    async def ids(self, domain: str) -> SortedIds:
+        """Return the digests of a domain's records, as they are now."""
 
     async def raw(self, digests: Sequence[bytes]) -> list[bytes]:
         """Return the records of digests, as far as they are held."""
@@ -112,9 +112,10 @@ async def synchronise(channel: Channel, holder: Holder, domain: str, seconds: fl
         del surplus[:count]
         for record in records:
             await channel.send(b"P" + record)
-        for _ in records:
-            await _expect(channel, b"A")
+        told = [await _expect(channel, b"A") for _ in records]
         done.pushed += len(records)
+        if Reason.FULL.encode() in told:
+            break
     done.sent_bytes, done.received_bytes = channel.sent_bytes, channel.received_bytes
     return done
 
