@@ -28,7 +28,7 @@ def own_server(start_server, tmp_path_factory, texts):
         memory.add(list(texts.values()), ids=list(texts))
     node = []
     if importlib.util.find_spec("libp2p"):
-        from zenso.network.folder import create_folder
+        from zenso.network.folder import create_folder  # noqa: PLC0415 - an extra
 
         create_folder(place / "n", {"listen": ["/ip4/127.0.0.1/tcp/0"]})
         node = ["--node", place / "n"]
