@@ -20,6 +20,7 @@ BENCHES = {
     "cross_model": "bench.cross_model",
     "engines": "bench.engines",
     "network": "bench.network",
+    "network_soak": "bench.network_soak",
     "quality": "bench.quality",
     "rerank": "bench.rerank",
     "robust": "bench.robust",
