@@ -26,7 +26,7 @@ class Channel:
     frame_bytes : int
         Most bytes of one message.
     total_bytes : int
-        Most bytes that are taken from the peer in all.
+        Most bytes that are taken from the peer in all, and most that are given to it.
     step_seconds : float
         In which part of a message must come or go, as long as the peer can be reached at all.
     """
@@ -34,12 +34,17 @@ class Channel:
     def __init__(self, stream: INetStream, frame_bytes: int, total_bytes: int, step_seconds: float) -> None:
         self._stream: Any = stream
         self._frame_bytes = frame_bytes
-        self._left = total_bytes
+        self._total_bytes = total_bytes
         self._step_seconds = step_seconds
         self.peer = str(self._stream.muxed_conn.peer_id)
         self.sent_bytes = 0
         self.received_bytes = 0
         self._moved = 0  # bytes, of messages that are not whole too
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still come, and as many go."""
+        return self._total_bytes - max(self.sent_bytes, self.received_bytes)
 
     async def send(self, message: bytes) -> None:
         """Send one message.
@@ -47,9 +52,11 @@ class Channel:
         Raises
         ------
         PeerFault
-            The peer does not read, or has left.
+            The peer does not read, has left, or asked for more than one exchange may hold.
         """
         framed = len(message).to_bytes(_LENGTH, "big") + message
+        if len(framed) > self._total_bytes - self.sent_bytes:
+            raise PeerFault("endless", "it asks for more than one exchange may hold")
 
         async def write() -> None:
             try:
@@ -72,7 +79,6 @@ class Channel:
             It is too long, does not come in time, or more came than one exchange may hold.
         """
         message = await self._watched(self._read)
-        self._left -= len(message) + _LENGTH
         self.received_bytes += len(message) + _LENGTH
         return message
 
@@ -115,7 +121,7 @@ class Channel:
             length = int.from_bytes(await self._exactly(_LENGTH), "big")
             if length > self._frame_bytes:
                 raise PeerFault("oversized", f"a message of {length:,} bytes; at most {self._frame_bytes:,} are taken")
-            if length + _LENGTH > self._left:
+            if length + _LENGTH > self._total_bytes - self.received_bytes:
                 raise PeerFault("endless", "its answers exceed what one exchange may hold")
             return await self._exactly(length)
         except (BaseLibp2pError, IncompleteReadError, OSError) as error:

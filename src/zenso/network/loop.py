@@ -23,6 +23,7 @@ from zenso.network.folder import NodeFolder
 from zenso.network.inbox import Inbox
 from zenso.network.peers import HARMLESS, LEFT, PeerBook, PeerFault
 from zenso.network.reasons import Blame, Reason
+from zenso.network.reconciliation import SortedIds
 from zenso.network.records import MAX_RECORD_BYTES
 from zenso.network.store import RecordStore
 from zenso.network.transport import Transport
@@ -40,6 +41,7 @@ _ENOUGH_PEERS = 8  # beyond which no others are looked for
 _ANSWERED_AT_ONCE = 8  # synchronisations that peers began; one of each
 _BEGUN_AT_ONCE = 8  # synchronisations that this node began
 _OFFERED_AT_ONCE = 32
+_ASKING = 0.75  # of an exchange's time, after which this node asks for no more: what it has asked for still comes
 _VERDICT_SECONDS = 30.0
 _RESTART_SECONDS = 1.0
 _RATE_WEIGHT = 0.01  # of a message too many: neighbours of a busy peer pass on much
@@ -92,6 +94,8 @@ class NodeLoop:
         self._offers: dict[bytes, _Offer] = {}
         self._syncing: set[str] = set()
         self._answering: set[str] = set()
+        self._wake = trio.Event()  # there is something to judge
+        self._admitting = trio.Lock()
         self._began = time.monotonic()
 
     # --- from other threads ---------------------------------------------------------------------------------------
@@ -155,8 +159,6 @@ class NodeLoop:
 
     async def _main(self, on_ready: Callable[[], None]) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        self._wake = trio.Event()
-        self._admitting = trio.Lock()
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
             await nursery.start(serve_control, self._folder.path, self._answer_control)
@@ -365,9 +367,9 @@ class NodeLoop:
         """Those that are followed."""
         return self._settings.domains
 
-    async def ids(self, domain: str) -> list[bytes]:
-        """Return the digests of a domain's records."""
-        found: list[bytes] = await trio.to_thread.run_sync(self._store.ids, domain)
+    async def ids(self, domain: str) -> SortedIds:
+        """Return the digests of a domain's records, as they are now."""
+        found: SortedIds = await trio.to_thread.run_sync(self._store.ids, domain)
         return found
 
     async def raw(self, digests: Sequence[bytes]) -> list[bytes]:
@@ -405,7 +407,7 @@ class NodeLoop:
                 channel = self._channel(await transport.open(peer, sync.PROTOCOL))
                 try:
                     with trio.fail_after(self._limits.exchange_seconds):
-                        done = await sync.synchronise(channel, self, domain)
+                        done = await sync.synchronise(channel, self, domain, _ASKING * self._limits.exchange_seconds)
                 finally:
                     await channel.close()
                 self.counts["exchanges"] += 1

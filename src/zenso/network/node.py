@@ -68,7 +68,10 @@ class Node:
         self._lock = self.folder.lock()
         self._load = encoder or partial(load_encoder, on_progress=on_progress)
         domains = self.folder.settings.domains
-        self.store = RecordStore(self.folder.records_path)
+        limits = self.folder.settings.limits
+        self.store = RecordStore(
+            self.folder.records_path, most_bytes=limits.store_bytes, most_reputations=limits.reputations
+        )
         self._recomputer = Recomputer(lambda: self._load(self.folder.settings.model))
         self._admission = Admission(self.store, self._recomputer, domains, clock=time.time)
         self._memory = Memory.open(self.folder.memory_path, encoder=lambda: self._recomputer.encoder)
