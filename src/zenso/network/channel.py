@@ -145,6 +145,14 @@ class Channel:
             except (BaseLibp2pError, OSError):
                 return
 
+    async def finish(self) -> None:
+        """Say that nothing more comes, and wait until the peer says it too, or has had its time."""
+        await self.close()
+        try:
+            await self.receive()
+        except PeerFault:
+            return
+
     async def reset(self) -> None:
         """End the exchange as it is."""
         with trio.move_on_after(1, shield=True):
