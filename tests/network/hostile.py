@@ -131,16 +131,13 @@ ATTACKS = (
 )
 
 
-async def run(attack, target):
-    """Attack as a peer of its own, and then stay, as far as the node lets it."""
+async def ignore(*_):
+    return False
 
-    async def ignore(*_):
-        return False
 
-    seed = os.urandom(32)
-    while peer_id(Identity(seed).public_key) < peer_of(target):  # so that the node begins to synchronise
-        seed = os.urandom(32)
-    peer = Transport(
+def transport(seed):
+    """A peer that takes everything from everybody."""
+    return Transport(
         seed,
         ["/ip4/127.0.0.1/tcp/0"],
         topics=[TOPIC],
@@ -150,6 +147,14 @@ async def run(attack, target):
         welcome=lambda _: True,
         on_fault=ignore,
     )
+
+
+async def run(attack, target):
+    """Attack as a peer of its own, and then stay, as far as the node lets it."""
+    seed = os.urandom(32)
+    while peer_id(Identity(seed).public_key) < peer_of(target):  # so that the node begins to synchronise
+        seed = os.urandom(32)
+    peer = transport(seed)
     async with peer.running():
         await peer.subscribe(TOPIC, ignore)
         await peer.connect(target)

@@ -29,6 +29,7 @@ from zenso.network.recomputation import Recomputer
 from zenso.network.records import LESSONS, Operation, Record, parse_id, sign_record
 from zenso.network.shared_models import SharedModels
 from zenso.network.store import RecordStore
+from zenso.network.transport import first_error
 from zenso.zen import ZenEncoder, load_encoder
 
 T = TypeVar("T")
@@ -103,7 +104,7 @@ class Node:
             raise
         if outcome is not None:
             self.close()
-            raise _first(outcome)
+            raise first_error(outcome)
         self._loading.start()
         return self
 
@@ -348,7 +349,7 @@ class Node:
         try:
             self._loop.run(lambda: self._outcome.put(None))
         except BaseException as error:  # noqa: BLE001 - it is told to who waits
-            self._failure = _first(error)
+            self._failure = first_error(error)
             self._outcome.put(error)
 
     def _call(self, function: Callable[[], T]) -> T:
@@ -384,10 +385,3 @@ def _shown(record: Record) -> dict[str, Any]:
         "creator": record.creator.hex(),
         "created_at": record.created_at,
     }
-
-
-def _first(error: BaseException) -> BaseException:
-    """Return the error within groups of one, which trio makes."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -41,7 +41,7 @@ MOST_ASKED_BYTES = 2 * QUESTION_BYTES  # of one stream
 _FRAME_OVERHEAD = 8
 _ATTEMPTS = 3  # of a peer that gives nothing
 _REST_SECONDS = 1.0  # until the same peer is asked again
-_CONNECTING_SECONDS = 10.0  # within which a peer has to come
+_CONNECTING_SECONDS = 5.0  # within which a peer that may be asked has to come
 _PATIENCE_SECONDS = 60.0  # without one more byte
 
 
@@ -200,7 +200,7 @@ async def fetch_object(peers: Peers, part: Part, on_length: Callable[[int], None
     resting: dict[str, float] = {}
     outcomes: dict[str, str] = {}
     from_one = False
-    began = moved = trio.current_time()
+    seen = moved = trio.current_time()  # when somebody could be asked, and when bytes came
     while True:
         if part.is_whole:
             if part.is_right:
@@ -212,7 +212,8 @@ async def fetch_object(peers: Peers, part: Part, on_length: Callable[[int], None
             await trio.to_thread.run_sync(part.clear)
         now = trio.current_time()
         left = [peer for peer in peers.connected() if attempts[peer] < _ATTEMPTS]
-        if (not left and now - began > _CONNECTING_SECONDS) or now - moved > _PATIENCE_SECONDS:
+        seen = now if left else seen
+        if now - seen > _CONNECTING_SECONDS or now - moved > _PATIENCE_SECONDS:
             told = ", ".join(f"{count} {outcome}" for outcome, count in Counter(outcomes.values()).items())
             raise ObjectMissingError(f"of the peers that were asked {told}" if told else "no peer is connected")
         ready = [peer for peer in left if resting.get(peer, 0) <= now]
@@ -230,6 +231,7 @@ async def fetch_object(peers: Peers, part: Part, on_length: Callable[[int], None
             resting[peer] = trio.current_time() + _REST_SECONDS
         if part.length > before:
             moved = trio.current_time()
+            attempts[peer] += from_one and not part.is_whole  # or one that leaves before the end could do so for ever
         elif outcomes[peer] != Reply.BUSY.value:
             attempts[peer] += 1
         if given_up:
@@ -241,13 +243,9 @@ async def _attempt(
 ) -> tuple[str, bool]:
     """Ask one peer; return what came of it, and whether it is not worth asking again."""
     try:
-        frames = 2 + part.size // CHUNK_BYTES
-        channel = Channel(
-            await peers.open(peer, PROTOCOL),
-            1 + CHUNK_BYTES,
-            part.size + frames * _FRAME_OVERHEAD + _NUMBER,
-            step_seconds,
-        )
+        frames = 2 + (part.size - part.length) // CHUNK_BYTES
+        most = part.size - part.length + frames * _FRAME_OVERHEAD + _NUMBER
+        channel = Channel(await peers.open(peer, PROTOCOL), 1 + CHUNK_BYTES, most, step_seconds)
         try:
             reply = await ask(channel, part, on_length)
         except BaseException:

@@ -12,7 +12,7 @@ from zenso.network.addresses import peer_of
 from zenso.network.folder import NodeFolder
 from zenso.network.objects import ObjectMissingError, Part, fetch_object
 from zenso.network.records import MAX_RECORD_BYTES
-from zenso.network.transport import Transport
+from zenso.network.transport import Transport, first_error
 
 FetchObject = Callable[[Part, Callable[[int], None]], None]  # raises ObjectMissingError
 _ANY_PORT = "/ip4/127.0.0.1/tcp/0"
@@ -71,7 +71,10 @@ def fetch_without_node(folder: NodeFolder, model: str, on_progress: models.OnPro
     if not folder.settings.peers:
         raise InputError(f"the node in {folder.path} names no peers; add some to `peers` in its node.toml")
     with folder.lock():
-        path: Path = trio.run(_dial_and_fetch, folder, entry, on_progress)
+        try:
+            path: Path = trio.run(_dial_and_fetch, folder, entry, on_progress)
+        except BaseExceptionGroup as group:
+            raise first_error(group) from None
         return path
 
 

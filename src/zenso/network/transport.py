@@ -357,3 +357,10 @@ class Transport:
         except Exception:  # noqa: BLE001 - from a peer, anything can come
             await self._on_fault(peer, "garbage")
             await self.disconnect(peer)
+
+
+def first_error(error: BaseException) -> BaseException:
+    """Return the error within groups of one, which trio makes."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
