@@ -64,7 +64,7 @@ def start_node(tmp_path_factory):
 def holder(start_node):
     """A node with a model, that gives it slowly enough to be interrupted."""
     fetch(MODEL)
-    return start_node(object_bytes_per_second=50e6)
+    return start_node(object_bytes_per_second=50e6, step_seconds=10)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def without_tokenizer(elsewhere, tmp_path):
 def test_a_machine_that_reaches_no_hub_starts_a_node_from_its_peer(holder, start_node, elsewhere, tmp_path):
     submitted = holder.ask("submit", text=LESSON)["id"]
     part = tmp_path / "cache" / "models" / MODEL.name / ".incoming" / f"{WEIGHTS.sha256}.part"
-    node = start_node(holder, environment=elsewhere)
+    node = start_node(holder, environment=elsewhere, step_seconds=10)
     eventually(lambda: part.exists() and part.stat().st_size > WEIGHTS.size // 4)
     assert node.status()["model"]["what"] == WEIGHTS.name
     node.kill()
