@@ -22,6 +22,7 @@ BENCHES = {
     "network": "bench.network",
     "network_soak": "bench.network_soak",
     "partition": "bench.partition",
+    "objects": "bench.objects",
     "quality": "bench.quality",
     "rerank": "bench.rerank",
     "robust": "bench.robust",

@@ -13,7 +13,8 @@ from zenso.network.peers import LEFT, PeerFault
 
 T = TypeVar("T")
 _LENGTH = 4  # bytes, big-endian, before each message
-_CHUNK = 65_536  # bytes asked of the stream, or given to it, at once
+_PIECE = 65_500  # bytes: with the header of yamux one message of Noise, which has at most 65,519
+_CHUNK = 1 << 18  # bytes asked of the stream at once
 _PING_SECONDS = 10.0  # at least, as a ping may cost several retransmissions
 
 
@@ -60,8 +61,8 @@ class Channel:
 
         async def write() -> None:
             try:
-                for place in range(0, len(framed), _CHUNK):
-                    part = framed[place : place + _CHUNK]
+                for place in range(0, len(framed), _PIECE):
+                    part = framed[place : place + _PIECE]
                     await self._stream.write(part)
                     self._moved += len(part)
             except (BaseLibp2pError, OSError) as error:
