@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zenso import models
-from zenso.errors import InputError, IntegrityError, ModelError
+from zenso.errors import InputError, IntegrityError, ModelError, ZensoError
 from zenso.network.recomputation import Recomputer
 from zenso.network.shared_models import FetchObject, from_peers
 
@@ -101,6 +101,9 @@ class ModelLoading:
             problem = None
             try:
                 self._load()
+            except ZensoError as error:
+                problem = str(error)
+                log.warning("the model %s is tried again in %g s: %s", self._name, _RETRY_SECONDS, problem)
             except Exception as error:
                 problem = str(error) or type(error).__name__
                 log.exception("the model %s could not be loaded; it is tried again", self._name)
