@@ -51,17 +51,19 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
             eventually(lambda: taker.status()["model"]["loaded"], 300)
             started = time.monotonic() - began
         cached = name / "cache" / "models" / MODEL
-        by_node, by_http = [], []
+        by_node, by_http, busy = [], [], []
         with _http_server(source) as url, progress() as bars:
             task = bars.add_task("fetching", total=rounds)
             for _ in range(rounds):
+                before = giver.processor_seconds + taker.processor_seconds
                 by_node.append(_fetch_by_node(taker, cached))
+                busy.append(giver.processor_seconds + taker.processor_seconds - before)
                 by_http.append(_fetch_by_http(f"{url}/{largest.name}", name / "by-http", largest.sha256))
                 bars.advance(task)
         at_rest = _spread(giver, taker, records, "at rest")
         with _fetching(taker, cached) as fetched:
             meanwhile = _spread(giver, taker, records, "meanwhile")
-        busy = giver.status()["counts"]["object_bytes_sent"]
+        sent = giver.status()["counts"]["object_bytes_sent"]
     node_rates = [entry.size / seconds / 1e6 for seconds in by_node]
     http_rates = [largest.size / seconds / 1e6 for seconds in by_http]
     return {
@@ -72,13 +74,14 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         "node_mb_per_s": float(np.median(node_rates)),
         "http_mb_per_s": float(np.median(http_rates)),
         "node_by_http": float(np.median([node / http for node, http in zip(node_rates, http_rates, strict=True)])),
+        "node_cpu_ms_per_mb": 1000 * float(np.median(busy)) / entry.size * 1e6,
         "records": records,
         "spread_at_rest_p50_ms": 1000 * float(np.median(at_rest)),
         "spread_at_rest_max_ms": 1000 * max(at_rest),
         "spread_meanwhile_p50_ms": 1000 * float(np.median(meanwhile)),
         "spread_meanwhile_max_ms": 1000 * max(meanwhile),
         "fetches_meanwhile": len(fetched),
-        "object_bytes_sent": busy,
+        "object_bytes_sent": sent,
     }
 
 

@@ -242,7 +242,7 @@ def fetch(
 ) -> None:
     """Fetch a model from the peers of a node into the cache, verifying every file.
 
-    A running node is asked to; otherwise the peers of its node.toml are dialled for as long as it takes. An interrupted
+    A running node is asked to; otherwise the peers that it knows are dialled for as long as it takes. An interrupted
     fetch goes on where it was. For other sources there is `zenso models fetch`.
     """
     with _extra():

@@ -50,7 +50,7 @@ def _take_one(fetch: FetchObject, file: models.ModelFile, folder: Path, on_progr
 
 
 def fetch_without_node(folder: NodeFolder, model: str, on_progress: models.OnProgress = models.silent) -> Path:
-    """Fetch a model from the peers that the settings of a node name, while that node does not run.
+    """Fetch a model from the peers that a node knows, while it does not run.
 
     Parameters
     ----------
@@ -68,14 +68,19 @@ def fetch_without_node(folder: NodeFolder, model: str, on_progress: models.OnPro
         The cache cannot be written.
     """
     entry = models.lookup(model)
-    if not folder.settings.peers:
-        raise InputError(f"the node in {folder.path} names no peers; add some to `peers` in its node.toml")
+    if not _addresses(folder):
+        raise InputError(f"the node in {folder.path} knows no peers; add some to `peers` in its node.toml")
     with folder.lock():
         try:
             path: Path = trio.run(_dial_and_fetch, folder, entry, on_progress)
         except BaseExceptionGroup as group:
             raise first_error(group) from None
         return path
+
+
+def _addresses(folder: NodeFolder) -> list[str]:
+    """Return where peers may be: those that the settings name, and those that the node knew when it ran."""
+    return list(dict.fromkeys([*folder.settings.peers, *folder.remembered_peers()]))
 
 
 async def _dial_and_fetch(folder: NodeFolder, entry: models.ModelEntry, on_progress: models.OnProgress) -> Path:
@@ -101,7 +106,7 @@ async def _dial_and_fetch(folder: NodeFolder, entry: models.ModelEntry, on_progr
             await trio.sleep(_DIAL_SECONDS)
 
     async with transport.running(), trio.open_nursery() as nursery:
-        for address in folder.settings.peers:
+        for address in _addresses(folder):
             nursery.start_soon(stay_connected, address)
         path: Path = await trio.to_thread.run_sync(
             lambda: models.fetch(entry, source=from_peers(fetch), on_progress=on_progress)
