@@ -9,8 +9,9 @@ O     SHA-256, and how many bytes are here (8      S and the size (8 bytes), the
       bytes, big-endian)                           or N: it is not held; or B: too many are being answered
 ====  ===========================================  =================================================================
 
-Each chunk but the last has ``CHUNK_BYTES``, so a peer that sends slowly on purpose stalls. Who asks knows the size and
-the hash; bytes whose hash is wrong are thrown away, and their sender answers for it if they were all of one.
+Each chunk but the last has ``CHUNK_BYTES`` and its time, so nobody is held up by a peer that sends next to nothing. Who
+asks knows the size and the hash; bytes whose hash is wrong are thrown away, and their sender answers for it if they
+were all of one.
 """
 
 import hashlib
@@ -43,6 +44,7 @@ _ATTEMPTS = 3  # of a peer that gives nothing
 _REST_SECONDS = 1.0  # until the same peer is asked again
 _CONNECTING_SECONDS = 5.0  # within which a peer that may be asked has to come
 _PATIENCE_SECONDS = 60.0  # without one more byte
+_CHUNK_SECONDS = 60.0  # within which a chunk has to be whole, however it trickles
 
 
 class ObjectStore(Protocol):
@@ -167,7 +169,10 @@ async def ask(channel: Channel, part: Part, on_length: Callable[[int], None]) ->
     if head != b"S" + part.size.to_bytes(_NUMBER, "big"):
         raise PeerFault(FAULT, f"it says {head[:9]!r} of an object of {part.size:,} bytes")
     while not part.is_whole:
-        message = await channel.receive()
+        with trio.move_on_after(_CHUNK_SECONDS) as limit:
+            message = await channel.receive()
+        if limit.cancelled_caught:
+            raise PeerFault(LEFT, f"a chunk was not whole after {_CHUNK_SECONDS:g} s")  # its network may be bad
         if message[:1] != b"C" or len(message) - 1 != min(CHUNK_BYTES, part.size - part.length):
             raise PeerFault(FAULT, f"{len(message):,} bytes that are not the next chunk")
         await trio.to_thread.run_sync(part.append, message[1:], channel.peer)
