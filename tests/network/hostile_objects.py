@@ -8,7 +8,7 @@ import trio
 
 from tests.network.hostile import transport
 from zenso.network.channel import Channel
-from zenso.network.objects import CHUNK_BYTES, MOST_ASKED_BYTES, PROTOCOL, QUESTION_BYTES
+from zenso.network.objects import CHUNK_BYTES, MOST_BYTES, PROTOCOL, QUESTION_BYTES
 from zenso.network.peers import PeerFault
 
 SIZE = int(sys.argv[2])  # of the object that will be asked for
@@ -59,7 +59,7 @@ async def run(answer, target):
     """Be asked, as a peer of its own."""
 
     async def handle(stream):
-        channel = Channel(stream, QUESTION_BYTES, MOST_ASKED_BYTES, 10)
+        channel = Channel(stream, QUESTION_BYTES, MOST_BYTES, 10)
         with suppress(PeerFault):
             question = await channel.receive()
             await answer(channel, int.from_bytes(question[-8:], "big"))

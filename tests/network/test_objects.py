@@ -27,7 +27,7 @@ with warnings.catch_warnings():
 from zenso.network.channel import Channel
 from zenso.network.objects import (
     CHUNK_BYTES,
-    MOST_ASKED_BYTES,
+    MOST_BYTES,
     PROTOCOL,
     QUESTION_BYTES,
     ObjectMissingError,
@@ -231,7 +231,7 @@ def run(main):
 
 def handler(answer):
     async def handle(stream):
-        channel = Channel(stream, QUESTION_BYTES, MOST_ASKED_BYTES, 5)
+        channel = Channel(stream, QUESTION_BYTES, MOST_BYTES, 5)
         with contextlib.suppress(PeerFault):
             await answer(channel)
         await channel.reset()

@@ -482,7 +482,7 @@ class NodeLoop:
         return await self._transport.open(peer, protocol)
 
     async def _answer_object(self, stream: INetStream) -> None:
-        channel = Channel(stream, objects.QUESTION_BYTES, objects.MOST_ASKED_BYTES, self._limits.step_seconds)
+        channel = Channel(stream, objects.QUESTION_BYTES, objects.MOST_BYTES, self._limits.step_seconds)
         try:
             await self._objects.answer(channel)
         except PeerFault as fault:

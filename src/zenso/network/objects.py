@@ -38,7 +38,7 @@ FAULT = "object"  # the reason of a peer's fault
 
 _NUMBER = 8  # bytes
 QUESTION_BYTES = 1 + DIGEST_BYTES + _NUMBER
-MOST_ASKED_BYTES = 2 * QUESTION_BYTES  # of one stream
+MOST_BYTES = 1 << 40  # of one answer
 _FRAME_OVERHEAD = 8
 _ATTEMPTS = 3  # of a peer that gives nothing
 _REST_SECONDS = 1.0  # until the same peer is asked again
@@ -249,7 +249,7 @@ async def _attempt(
     """Ask one peer; return what came of it, and whether it is not worth asking again."""
     try:
         frames = 2 + (part.size - part.length) // CHUNK_BYTES
-        most = part.size - part.length + frames * _FRAME_OVERHEAD + _NUMBER
+        most = QUESTION_BYTES + part.size - part.length + frames * _FRAME_OVERHEAD + _NUMBER
         channel = Channel(await peers.open(peer, PROTOCOL), 1 + CHUNK_BYTES, most, step_seconds)
         try:
             reply = await ask(channel, part, on_length)
