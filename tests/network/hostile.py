@@ -85,7 +85,7 @@ async def half_message(peer, node):
 async def endless_answers(peer, node):
     """Ids of records that there are not, again and again, to whatever is asked."""
     peer.handle(sync.PROTOCOL, _answer_endlessly)
-    await trio.sleep_forever()
+    await trio.sleep(10)  # until the node has asked; then as somebody else, should it not have
 
 
 async def _answer_endlessly(stream):
