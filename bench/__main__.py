@@ -21,6 +21,7 @@ BENCHES = {
     "engines": "bench.engines",
     "network": "bench.network",
     "network_soak": "bench.network_soak",
+    "partition": "bench.partition",
     "quality": "bench.quality",
     "rerank": "bench.rerank",
     "robust": "bench.robust",

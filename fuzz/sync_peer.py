@@ -17,6 +17,35 @@ _Way: TypeAlias = Callable[[], bytes | None]  # None: it stalls; nothing: it lea
 _KINDS = [bytes([kind]) for kind in b"DRGPAVEN\x00"]
 
 
+class Echo:
+    """A connection that a peer answers pings on: it says what it hears, in the negotiation before a ping too."""
+
+    def __init__(self) -> None:
+        self._heard = bytearray()
+        self.muxed_conn = self
+
+    async def new_stream(self) -> "Echo":
+        """Open a stream for a ping."""
+        return Echo()
+
+    async def write(self, data: bytes) -> None:
+        """Hear some bytes."""
+        self._heard += data
+
+    async def read(self, count: int | None = None) -> bytes:
+        """Say them."""
+        await trio.lowlevel.checkpoint()
+        said = bytes(self._heard[:count])
+        del self._heard[:count]
+        return said
+
+    async def close(self) -> None:
+        """Nothing more comes."""
+
+    async def reset(self) -> None:
+        """Nothing more comes."""
+
+
 class Peer:
     """The other end of a node's stream, as libp2p's streams are used.
 
@@ -31,10 +60,11 @@ class Peer:
 
     def __init__(self, source: Any, *, asks: bool, most_bytes: int) -> None:
         self.muxed_conn = self
+        self.swarm_conn = Echo()
         self.peer_id = "hostile"
         self.source, self.asks, self.most_bytes = source, asks, most_bytes
         self.sides = Reconciler([*BY_DIGEST, *DIGESTS[:20]])
-        self.coming, self.said = bytearray(), b""
+        self.coming, self.hearing, self.said = bytearray(), bytearray(), b""
         self.heard: deque[bytes] = deque()
         self.sent = 0
         self.ending: _Way = source.PickValueInList([self.leave, self.stall, self.repeat, self.honest, self.noise])
@@ -55,13 +85,18 @@ class Peer:
         del self.coming[:count]
         return part
 
-    async def write(self, framed: bytes) -> None:
-        """Hear a message, within its bounds."""
+    async def write(self, part: bytes) -> None:
+        """Hear part of a message, or all of it, within its bounds."""
         await trio.lowlevel.checkpoint()
-        assert len(framed) - 4 == int.from_bytes(framed[:4], "big") <= sync.FRAME_BYTES
-        self.sent += len(framed)
+        self.sent += len(part)
         assert self.sent <= self.most_bytes
-        self.heard.append(framed[4:])
+        self.hearing += part
+        length = int.from_bytes(self.hearing[:4], "big")
+        assert length <= sync.FRAME_BYTES
+        assert len(self.hearing) <= 4 + length
+        if len(self.hearing) == 4 + length:
+            self.heard.append(bytes(self.hearing[4:]))
+            self.hearing.clear()
 
     async def close(self) -> None:
         """Nothing more comes."""
@@ -181,7 +216,8 @@ class Line:
     """One end of a stream between two honest nodes."""
 
     def __init__(self, end: Any, peer: str) -> None:
-        self.muxed_conn, self.peer_id, self._end = self, peer, end
+        self.muxed_conn, self.swarm_conn = self, Echo()
+        self.peer_id, self._end = peer, end
 
     async def read(self, count: int) -> bytes:
         """Return some bytes."""

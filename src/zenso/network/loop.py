@@ -204,6 +204,7 @@ class NodeLoop:
                     nursery.start_soon(self._watch, transport, nursery)
                     nursery.start_soon(self._remember, transport)
                     nursery.start_soon(self._discover, transport)
+                    nursery.start_soon(transport.leave_silent, self._limits.silence_seconds)
                     nursery.start_soon(self._synchronise_regularly, transport, nursery)
                     for peer in self._settings.peers:
                         nursery.start_soon(self._stay_connected, transport, peer)
