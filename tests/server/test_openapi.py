@@ -26,13 +26,13 @@ def own_server(start_server, tmp_path_factory, texts):
     place = tmp_path_factory.mktemp("described")
     with zenso.open(place / "notes.zenso") as memory:
         memory.add(list(texts.values()), ids=list(texts))
-    node = []
-    if importlib.util.find_spec("libp2p"):
-        from zenso.network.folder import create_folder  # noqa: PLC0415 - an extra
+    if not importlib.util.find_spec("libp2p"):
+        return start_server(place, place / "notes.zenso")
+    from tests.network.nodes import ENVIRONMENT  # noqa: PLC0415 - an extra
+    from zenso.network.folder import create_folder  # noqa: PLC0415
 
-        create_folder(place / "n", {"listen": ["/ip4/127.0.0.1/tcp/0"]})
-        node = ["--node", place / "n"]
-    return start_server(place, place / "notes.zenso", *node)
+    create_folder(place / "n", {"listen": ["/ip4/127.0.0.1/tcp/0"]})
+    return start_server(place, place / "notes.zenso", "--node", place / "n", environment=ENVIRONMENT)
 
 
 def requests_so_far(server):
