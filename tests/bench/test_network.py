@@ -1,4 +1,4 @@
-"""``python -m bench network`` and ``network_soak`` ``objects`` with real nodes, as quickly as they go."""
+"""``python -m bench network`` and ``network_soak`` with real nodes, as quickly as they go."""
 
 import json
 
@@ -8,7 +8,7 @@ pytest.importorskip("multiaddr", reason="needs zenso[network]")
 
 from tests.bench.test_quality import documented, run_bench
 
-WORDS = "bread water salt ship whale garden tomato engine river winter letter music stone harbour candle".split()
+WORDS = ["bread", "water", "salt", "ship", "whale", "garden", "tomato", "engine", "river", "winter", "letter", "music", "stone", "harbour", "candle"]
 
 
 @pytest.fixture(scope="module")
