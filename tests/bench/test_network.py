@@ -8,7 +8,20 @@ pytest.importorskip("multiaddr", reason="needs zenso[network]")
 
 from tests.bench.test_quality import documented, run_bench
 
-WORDS = ["bread", "water", "salt", "ship", "whale", "garden", "tomato", "engine", "river", "winter", "letter", "music", "stone", "harbour", "candle"]
+WORDS = (
+    "bread",
+    "water",
+    "ship",
+    "garden",
+    "engine",
+    "river",
+    "winter",
+    "letter",
+    "music",
+    "stone",
+    "harbour",
+    "candle",
+)
 
 
 @pytest.fixture(scope="module")
