@@ -70,7 +70,8 @@ class Node:
         domains = self.folder.settings.domains
         self.store = RecordStore(self.folder.records_path)
         self._recomputer = Recomputer(lambda: self._load(self.folder.settings.model))
-        self._admission = Admission(self.store, self._recomputer, domains, clock=time.time)
+        own = self.folder.identity.public_key
+        self._admission = Admission(self.store, self._recomputer, domains, clock=time.time, own=own)
         self._memory = Memory.open(self.folder.memory_path, encoder=lambda: self._recomputer.encoder)
         self._experiences = Experiences(self._memory, self._admission)
         self._changed, self._closing = threading.Event(), threading.Event()
