@@ -163,7 +163,9 @@ class _Network:
             refused: Counter[str] = Counter()
             for number, text in enumerate(self._before):
                 self.ids |= _submitted(self.nodes[number % self._count], text, refused)
-            assert not refused, refused  # nothing is hostile yet
+            if refused:
+                printed = next((node.printed[-500:] for node in self.nodes if not node.runs), "")
+                raise InputError(f"refused before anything was hostile: {dict(refused)} {printed}")  # noqa: TRY301
             self._settle()
             self._vote()
             self._settle()
