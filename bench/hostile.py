@@ -22,11 +22,11 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
-from bench.hostile_records import RECORDS, Known
+from bench.hostile_records import PROVABLE, RECORDS, Known
 from bench.node_process import NodeProcess
 from bench.report import Scalar, progress
 from bench.retrieval_sets import DATA
@@ -53,6 +53,17 @@ _MOST_COSINE = 0.85  # of two lessons; nodes refuse .9
 _CHARACTERS = 1000
 _LIMITS = {"sync_seconds": 3}
 _MEETING_SECONDS, _SETTLING_SECONDS = 30.0, 60.0
+_RECALLS = ("recall_at_5", "recall_at_5_voted")
+_CLEAN = (  # what is reported of the clean run too
+    *_RECALLS,
+    "honest_submitted",
+    "honest_refused",
+    "honest_missing",
+    "cpu_share_mean",
+    "cpu_share_max",
+    "memory_mb_max",
+    "seconds",
+)
 _IDLE = 0.25  # of a processor; a node that does less has nothing left to do
 
 
@@ -95,19 +106,26 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     }
     with _Network(honest, task) as network, progress() as bars:
         bar = bars.add_task("attacks", total=1 + len(attacks) * len(hostile))
-        clean = network.measure([], flood=False)
-        values |= {f"clean_{name}": clean[name] for name in ("recall_at_5", "recall_at_5_voted", *_ALWAYS)}
+        (clean,) = network.measure([_Attack([])])
+        values |= {f"clean_{name}": clean[name] for name in _CLEAN}
         bars.advance(bar)
         known = Known(recomputer, task.lessons, task.queries, [parse_id(one) for one in network.ids.values()])
-        for name in attacks:
-            made = RECORDS[name](known, max(hostile.values()) * per_peer)
+        # What is proven wrong leaves nothing behind, so such attacks may follow one another in one network.
+        lasting = [[name] for name in attacks if name not in PROVABLE]
+        for together in filter(None, [[name for name in attacks if name in PROVABLE], *lasting]):
+            made = {name: RECORDS[name](known, max(hostile.values()) * per_peer) for name in together}
             for share, peers in hostile.items():
-                parts = [made[per_peer * peer : per_peer * (peer + 1)] for peer in range(peers)]
-                found = network.measure(parts, flood=name == "flood")
-                found["recall_at_5_of_clean"] = _ratio(found["recall_at_5"], clean["recall_at_5"])
-                found["recall_at_5_voted_of_clean"] = _ratio(found["recall_at_5_voted"], clean["recall_at_5_voted"])
-                values |= {f"{name}_{share}_{key}": value for key, value in found.items()}
-                bars.advance(bar)
+                several = [
+                    _Attack(
+                        [made[name][per_peer * peer : per_peer * (peer + 1)] for peer in range(peers)],
+                        _FLOOD if name == "flood" else None,
+                    )
+                    for name in together
+                ]
+                for name, found in zip(together, network.measure(several), strict=True):
+                    of_clean = {f"{key}_of_clean": _ratio(found[key], clean[key]) for key in _RECALLS}
+                    values |= {f"{name}_{share}_{key}": value for key, value in (found | of_clean).items()}
+                    bars.advance(bar)
     return values
 
 
@@ -138,6 +156,14 @@ def _choose(folder: Path, recomputer: Recomputer, count: int) -> _Task:
             task.queries.append((query, answers))
     np.random.default_rng(0).shuffle(task.lessons)
     return task
+
+
+@dataclass(frozen=True)
+class _Attack:
+    """The records of each hostile peer, and the messages a second of a flood."""
+
+    parts: Sequence[Sequence[Record]]
+    flood: float | None = None
 
 
 class _Network:
@@ -181,30 +207,35 @@ class _Network:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def measure(self, parts: Sequence[Sequence[Record]], *, flood: bool) -> dict[str, Scalar]:
-        """Start anew, let hostile peers and honest users go on, and measure."""
+    def measure(self, attacks: Sequence[_Attack]) -> list[dict[str, Scalar]]:
+        """Start anew; let hostile peers attack, in one way after the other, and honest users go on; and measure."""
         for node in self.nodes:
             shutil.rmtree(node.folder)
             shutil.copytree(_kept(node), node.folder)
         self._all(NodeProcess.start)
         try:
             self._meet()
-            with _operator(self.nodes, parts, _FLOOD if flood else None) as operator:
-                return self._attacked(operator, parts)
+            found, ids = [], dict(self.ids)
+            for number, attack in enumerate(attacks):
+                with _operator(self.nodes, attack) as operator:
+                    found.append(self._attacked(operator, attack.parts, self._later[number :: len(attacks)], ids))
+            return found
         finally:
             self._all(NodeProcess.close)
 
-    def _attacked(self, operator: "_Operator", parts: Sequence[Sequence[Record]]) -> dict[str, Scalar]:
+    def _attacked(
+        self, operator: "_Operator", parts: Sequence[Sequence[Record]], texts: Sequence[str], ids: dict[str, str]
+    ) -> dict[str, Scalar]:
         refused: Counter[str] = Counter()
-        ids = dict(self.ids)
+        before = sum((Counter(node.status()["refused"]) for node in self.nodes), Counter())
         busy = [node.processor_seconds for node in self.nodes]
         watch = _Watch(self.nodes, self.peers, operator.peers, parts)
         operator.begin()
         attacked = max([len(part) for part in parts], default=0) / _PER_SECOND
-        for number, text in enumerate(self._later):
-            ids |= _submitted(self.nodes[number % self._count], text, refused)
+        for number, text in enumerate(texts):
+            ids.update(_submitted(self.nodes[number % self._count], text, refused))
             watch.look()
-            watch.sleep_until(attacked * (number + 1) / len(self._later))
+            watch.sleep_until(attacked * (number + 1) / len(texts))
         self._settle(watch.look)
         seconds = watch.seconds
         share = [(node.processor_seconds - before) / seconds for node, before in zip(self.nodes, busy, strict=True)]
@@ -214,17 +245,18 @@ class _Network:
         self._settle(watch.look)
         missing = sum(len(set(map(parse_id, ids.values())) - _ids(node)) for node in self.nodes)
         statuses = [node.status() for node in self.nodes]
-        reasons = sum((Counter(status["refused"]) for status in statuses), Counter())
+        reasons = sum((Counter(status["refused"]) for status in statuses), Counter()) - before
         return {
             "hostile_offered": len({record.id for part in parts for record in part}),
             "hostile_messages": operator.end(),
             "hostile_held_most": watch.held_most,
             "hostile_held": held,
             **watch.cut_off(),
-            "honest_submitted": len(self._later),
+            "honest_submitted": len(texts),
             "honest_refused": refused.total(),
             "honest_missing": missing,
             "refused": ", ".join(f"{reason} {number}" for reason, number in reasons.most_common(6)),
+            "disputes": fmean(_rows(node, "operation").count("dispute") for node in self.nodes),
             "restarts": sum(status["counts"].get("restarts", 0) for status in statuses),
             "recall_at_5": recall,
             "recall_at_5_voted": self._recall(),
@@ -317,18 +349,16 @@ class _Operator:
 
 
 @contextmanager
-def _operator(
-    nodes: Sequence[NodeProcess], parts: Sequence[Sequence[Record]], flood: float | None
-) -> Iterator[_Operator]:
+def _operator(nodes: Sequence[NodeProcess], attack: _Attack) -> Iterator[_Operator]:
     """Start hostile peers, and wait until they are connected with all nodes."""
-    if not parts:
+    if not attack.parts:
         yield _Operator(None, [])
         return
     plan = {
         "targets": [node.address for node in nodes],
-        "peers": [[record.encoded.hex() for record in part] for part in parts],
+        "peers": [[record.encoded.hex() for record in part] for part in attack.parts],
         "per_second": _PER_SECOND,
-        "flood": flood,
+        "flood": attack.flood,
     }
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(plan, file)
@@ -413,7 +443,7 @@ def _submitted(node: NodeProcess, text: str, refused: Counter[str]) -> dict[str,
         return {}
 
 
-def _rows(node: NodeProcess, column: str, where: str = "", *values: bytes) -> list[bytes]:
+def _rows(node: NodeProcess, column: str, where: str = "", *values: bytes) -> list[Any]:
     with closing(sqlite3.connect(f"file:{node.records_path}?mode=ro", uri=True, timeout=30)) as connection:
         return [row[0] for row in connection.execute(f"SELECT {column} FROM records {where}", values)]  # noqa: S608
 
@@ -441,17 +471,3 @@ def _free_address() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"/ip4/127.0.0.1/tcp/{free.getsockname()[1]}"
-
-
-# What is reported of the clean run too.
-_ALWAYS = (
-    "honest_submitted",
-    "honest_refused",
-    "honest_missing",
-    "honest_cut_off",
-    "restarts",
-    "cpu_share_mean",
-    "cpu_share_max",
-    "memory_mb_max",
-    "seconds",
-)

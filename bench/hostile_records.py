@@ -127,3 +127,4 @@ RECORDS: dict[str, Callable[[Known, int], list[Record]]] = {
     "flood": _flood,
     "sybil": _sybil,
 }
+PROVABLE = frozenset({*ATTACKS, "stolen_code"})  # to be wrong, by recomputing the code
