@@ -14,7 +14,8 @@ from blake3 import blake3
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from bench.attacks import ATTACKS, Floats
+from bench.attacks import ATTACKS as ROW_ATTACKS
+from bench.attacks import Floats
 from bench.paraphrases import view
 from bench.report import Scalar, progress
 from bench.retrieval_sets import DATA, read
@@ -53,8 +54,8 @@ def _alone(attack: Callable[[Floats, int, np.random.Generator], Floats]) -> Atta
     return lambda honest, f, random, _: attack(honest, f, random)
 
 
-_ATTACKS: dict[str, Attack] = {
-    **{name: _alone(attack) for name, attack in ATTACKS.items()},
+ATTACKS: dict[str, Attack] = {
+    **{name: _alone(attack) for name, attack in ROW_ATTACKS.items()},
     "collusion": _collusion,
     "drift": _drift,
 }
@@ -135,9 +136,9 @@ def _attacked(
     }
     cleans = _quality(f"clean_{share}", clean, data, queries)
     values |= cleans
-    task = bars.add_task(f"{share} % hostile", total=len(_ATTACKS) * len(honest))
+    task = bars.add_task(f"{share} % hostile", total=len(ATTACKS) * len(honest))
     worst: dict[str, float | None] = dict.fromkeys(RULES)
-    for name, attack in _ATTACKS.items():
+    for name, attack in ATTACKS.items():
         random = np.random.default_rng(1)
         combined: dict[str, list[Floats]] = {rule: [] for rule in RULES}
         for number, rows in enumerate(honest):
