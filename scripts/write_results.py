@@ -334,7 +334,8 @@ def aggregated(found: Results) -> str:
         {honest_30} honest nodes and {hostile_30} hostile ones (30 %), or {honest_49} and {hostile_49} (49 %).
         nDCG@10 is {canonical_ndcg_at_10:.3f} with canonical vectors, {clean_30_ndcg_at_10:.3f} and
         {clean_49_ndcg_at_10:.3f} with the mean of the honest reports, recall@10 {canonical_recall_at_10:.3f},
-        {clean_30_recall_at_10:.3f} and {clean_49_recall_at_10:.3f}. Of the clean run is left, by nDCG@10 or recall@10, whichever is less:"""
+        {clean_30_recall_at_10:.3f} and {clean_49_recall_at_10:.3f}. Of the clean run is left,
+        by nDCG@10 or recall@10, whichever is less:"""
     parts = [_paragraph(what, found)]
     attacks = [key for key in ATTACKED if f"mean_{key}_30_of_clean" in found]
     for share in (30, 49):
