@@ -41,7 +41,7 @@ from zenso.zen import load_encoder
 HONEST, QUICK_HONEST = 7, 3
 LESSONS, QUICK_LESSONS = 140, 12
 SHARES = (30, 49)  # percent of the peers that are hostile
-PER_PEER, QUICK_PER_PEER = 30, 5  # records that each hostile peer has
+PER_PEER, QUICK_PER_PEER = 20, 5  # records that each hostile peer has
 _QUERIES = 36
 _PER_SECOND = 5.0  # of each hostile peer to each node
 _FLOOD = 10_000.0  # a second, in all
