@@ -30,7 +30,7 @@ from zenso.zen import load_aligner
 MODEL, OTHER = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
 MEASURES = {"ndcg_at_10": "nDCG@10", "recall_at_10": "R@10"}
 # Percent that are hostile, and nodes of either kind: as near below it as so few can be.
-NODES = {30: (21, 9), 49: (25, 24)}
+NODES = {30: (21, 9), 49: (23, 22)}
 _VIEWS = max(honest for honest, _ in NODES.values())
 _OTHERS = 6  # every sixth honest node has the other model
 
