@@ -141,8 +141,10 @@ def test_right_codes_bring_a_key_only_so_far(tmp_path, recomputer, clock, alice)
     for text in (RETRY, LOCK, GEOMETRY, "Bread needs time.", "Cats sleep all day.", "Paris is in France."):
         assert node.offer(node.lesson(alice, text)).accepted
         scores.append(node.score(alice))
-    assert scores[3] == pytest.approx((1 + MOST_VERIFIED) / (5 + MOST_VERIFIED))
-    assert scores[-1] == scores[3] > scores[2]
+        clock.now += 1
+    assert scores[3] > scores[2]
+    assert scores[3] == pytest.approx((1 + MOST_VERIFIED) / (5 + MOST_VERIFIED), abs=1e-5)
+    assert scores[-1] == pytest.approx(scores[3], abs=1e-5)
     node.store.close()
 
 

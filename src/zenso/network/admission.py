@@ -319,8 +319,9 @@ class Admission:
     def _observe_verified(self, creator: bytes) -> None:
         """Let a right code count for its creator, up to what is to be had so: it shows care, and no usefulness."""
         key = f"key:{creator.hex()}"
-        if self.store.reputation(key).good < MOST_VERIFIED:
-            self._observe(key, good=True, weight=_VERIFIED)
+        missing = MOST_VERIFIED - self.store.reputation(key).good
+        if missing > 0:
+            self._observe(key, good=True, weight=min(_VERIFIED, missing))
 
     def _count_vote(self, vote: Record) -> None:
         """Let a reputable key's first vote on a lesson count for its creator, the less the more there were before."""
