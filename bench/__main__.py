@@ -22,6 +22,7 @@ BENCHES = {
     "engines": "bench.engines",
     "hostile": "bench.hostile",
     "network": "bench.network",
+    "network_soak": "bench.network_soak",
     "quality": "bench.quality",
     "rerank": "bench.rerank",
     "robust": "bench.robust",

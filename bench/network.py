@@ -6,38 +6,35 @@ and their codes computed beforehand.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
-from itertools import islice
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import trio
 
+from bench.gossip import Sender, senders
+from bench.lessons import DATA, RecordMaker, distinct, sentences
 from bench.node_process import NodeProcess
 from bench.report import Scalar, progress
 from zenso.errors import InputError
-from zenso.network import Identity, Operation, Recomputer, sign_record
-from zenso.network.transport import Transport
+from zenso.network import Identity, Recomputer
 from zenso.network.work import NEWCOMER_BITS
 from zenso.zen import ZenEncoder, load_encoder
 
-DATA = Path("../shared/data/nq_utd")
 DOMAIN = "bench"
 NODES, QUICK_NODES = 8, 3
 SPREAD, QUICK_SPREAD = 200, 10
 SUSTAINED, QUICK_SUSTAINED = 2000, 40
 MISSED, QUICK_MISSED = 10_000, 40
 _PER_KEY = 90  # records, of the 100 that one key may send in an hour
-_INJECTORS = 4
-_PER_SECOND = 150  # of each injector; a node takes 200 from one peer
+_SENDERS = 4
+_PER_SECOND = 150  # of each sender; a node takes 200 from one peer
+_ON_THEIR_WAY = 256  # records sent that not all nodes hold; half of what may wait at a node
 _NEIGHBOURS = 3  # whom each node dials
 _WAITING_SECONDS = 30.0
-_MOST_COSINE = 0.85  # of two texts; nodes refuse .9
 _LIMITS = {"messages_per_second": 2000, "burst": 4000}
 
 
@@ -60,8 +57,8 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     if nodes < 2 or spread > _PER_KEY * nodes:
         raise InputError(f"--nodes {nodes} and --spread {spread}: at least 2 nodes, and {_PER_KEY} records of each")
     encoder = load_encoder()
-    texts = _distinct(encoder, _texts(options.data), spread + sustained + missed)
-    records, made_seconds = _made(Recomputer(encoder), texts[spread:])
+    texts = _lessons(encoder, options.data, spread + sustained + missed)
+    records, made_seconds = _made(encoder, texts[spread:])
     with _network(nodes) as network:
         seconds = _spread(network, texts[:spread])
         busy = [node.processor_seconds for node in network]
@@ -73,7 +70,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         _send(network[:-1], records[sustained:])
         network[-1].start()
         began = time.monotonic()
-        _wait(network[-1:], network[0].count())
+        _Progress(network[-1:]).wait(network[0].count())
         caught_up = time.monotonic() - began
         digests = {node.digest(DOMAIN) for node in network}
         refused = sum(sum(node.status()["refused"].values()) for node in network)
@@ -100,48 +97,20 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     }
 
 
-def _texts(folder: Path) -> Iterator[str]:
-    file = folder / "corpus.jsonl"
-    if not file.exists():
-        raise InputError(f"{file} is missing; give --data a folder in the BEIR layout")
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            if text := json.loads(line)["text"][:1000].strip():
-                yield text
-
-
-def _distinct(encoder: ZenEncoder, texts: Iterator[str], count: int) -> list[str]:
-    """Return texts that no node takes for near-duplicates of one another."""
-    found: list[str] = []
-    kept = np.zeros((0, 384), np.float32)
+def _lessons(encoder: ZenEncoder, folder: Path, count: int) -> list[str]:
     with progress() as bars:
-        task = bars.add_task("choosing texts", total=count)
-        while len(found) < count:
-            batch = list(islice(texts, 64))
-            if not batch:
-                raise InputError(f"--data has {len(found):,} distinct texts; ask for fewer records than {count:,}")
-            for text, vector in zip(batch, encoder.encode_vectors(batch).astype(np.float32) / 32_767, strict=True):
-                if len(found) < count and (kept @ vector).max(initial=0.0) < _MOST_COSINE:
-                    found.append(text)
-                    kept = np.vstack([kept, vector])
-            bars.update(task, completed=len(found))
-    return found
+        task = bars.add_task("choosing lessons", total=count)
+        return distinct(encoder, sentences(folder), count, lambda found: bars.update(task, completed=found))
 
 
-def _made(recomputer: Recomputer, texts: Sequence[str]) -> tuple[list[bytes], float]:
-    """Sign records of texts with keys of their own, with codes and work."""
-    recomputer.fields("warm")
-    made = []
+def _made(encoder: ZenEncoder, texts: Sequence[str]) -> tuple[list[bytes], float]:
+    """Sign records of texts, with codes and work; return the time that it took."""
+    maker = RecordMaker(Recomputer(encoder), DOMAIN)
+    maker.add(Identity.generate(), "warm")
     began = time.monotonic()
     with progress() as bars:
         task = bars.add_task("making records", total=len(texts))
-        for place, text in enumerate(texts):
-            if place % _PER_KEY == 0:
-                identity = Identity.generate()
-            fields: dict[str, Any] = {"text": text, "confidence": 0.5, **recomputer.fields(text)}
-            now = time.time_ns() // 1_000_000
-            made.append(sign_record(identity, Operation.ADD, DOMAIN, now, bits=NEWCOMER_BITS, **fields).encoded)
-            bars.advance(task)
+        made = maker.add_many(texts, _PER_KEY, lambda: bars.advance(task))
     return made, time.monotonic() - began
 
 
@@ -179,58 +148,52 @@ def _spread(nodes: Sequence[NodeProcess], texts: Sequence[str]) -> list[float]:
 
 def _send(nodes: Sequence[NodeProcess], records: Sequence[bytes]) -> float:
     """Send records by gossip; return the time until all nodes hold them."""
-    wanted = nodes[0].count() + len(records)
-    return float(trio.run(_inject, nodes, wanted, records))
+    return float(trio.run(_inject, nodes, records))
 
 
-def _wait(nodes: Sequence[NodeProcess], wanted: int) -> None:
-    deadline = time.monotonic() + _WAITING_SECONDS
-    while (counts := [node.count() for node in nodes]) and min(counts) < wanted:
-        if time.monotonic() > deadline:
-            raise InputError(f"nodes hold {counts} of {wanted} records after {_WAITING_SECONDS:g} s")
-        time.sleep(0.02)
+class _Progress:
+    """How many records all nodes hold, as last seen."""
+
+    def __init__(self, nodes: Sequence[NodeProcess]) -> None:
+        self._nodes = nodes
+        self._first = self.least = min(node.count() for node in nodes)
+
+    def has_room(self, sent: int) -> bool:
+        """Whether few enough records are on their way."""
+        return self._first + sent < self.least + _ON_THEIR_WAY
+
+    def wait(self, wanted: int) -> None:
+        """Wait until all nodes hold so many records, as long as there are more every while."""
+        held, moved = -1, time.monotonic()
+        while self.least < wanted:
+            counts = [node.count() for node in self._nodes]
+            self.least = min(counts)
+            if sum(counts) > held:
+                held, moved = sum(counts), time.monotonic()
+            if time.monotonic() > moved + _WAITING_SECONDS:
+                raise InputError(f"nodes hold {counts} of {wanted} records, and none more for {_WAITING_SECONDS:g} s")
+            time.sleep(0.02)
 
 
-async def _inject(nodes: Sequence[NodeProcess], wanted: int, records: Sequence[bytes]) -> float:
-    """Send records as peers of some nodes, not faster than nodes take them from one peer, until all nodes have them."""
+async def _inject(nodes: Sequence[NodeProcess], records: Sequence[bytes]) -> float:
+    """Send records through some of the nodes, as fast as all nodes take them; return how long it took."""
+    seen = _Progress(nodes)
+    wanted = seen.least + len(records)
+    sent = 0
 
-    async def ignore(*_: str | bytes) -> bool:
-        return False
+    async def feed(peer: Sender, share: Sequence[bytes]) -> None:
+        nonlocal sent
+        for record in share:
+            while not seen.has_room(sent):
+                await trio.sleep(0.01)
+            sent += 1
+            await peer.send([record], _PER_SECOND)
 
-    async def fault(*_: str) -> None:
-        return
-
-    async def send(peer: Transport, share: Sequence[bytes]) -> None:
-        began = trio.current_time()
-        for number, record in enumerate(share):
-            await peer.publish(topic, record)
-            await trio.sleep_until(began + number / _PER_SECOND)
-
-    topic = f"/zenso/1/{DOMAIN}"
-    async with AsyncExitStack() as stack:
-        peers = []
-        for address in [node.address for node in nodes[:_INJECTORS]]:
-            peer = Transport(
-                Identity.generate().seed,
-                ["/ip4/127.0.0.1/tcp/0"],
-                topics=[topic],
-                message_bytes=65_536,
-                waiting=1000,
-                gate=lambda _: True,
-                welcome=lambda _: True,
-                on_fault=fault,
-            )
-            await stack.enter_async_context(peer.running())
-            await peer.subscribe(topic, ignore)
-            if not await peer.connect(address):
-                raise InputError(f"the node at {address} cannot be reached")
-            peers.append(peer)
-        await trio.sleep(2)  # until the meshes are made
+    async with senders([node.address for node in nodes[:_SENDERS]], DOMAIN) as peers, trio.open_nursery() as nursery:
         began = time.monotonic()
-        async with trio.open_nursery() as nursery:
-            for number, peer in enumerate(peers):
-                nursery.start_soon(send, peer, records[number :: len(peers)])
-        await trio.to_thread.run_sync(_wait, nodes, wanted)
+        for number, peer in enumerate(peers):
+            nursery.start_soon(feed, peer, records[number :: len(peers)])
+        await trio.to_thread.run_sync(seen.wait, wanted)
         return time.monotonic() - began
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from zenso.errors import InputError
 from zenso.network.control import ask
+from zenso.network.dag_cbor import cid_text
 from zenso.network.folder import create_folder, read_folder
 
 T = TypeVar("T")
@@ -105,8 +106,15 @@ class NodeProcess:
 
     def count(self) -> int:
         """Return how many records it holds, without asking it."""
+        return int(self._select("SELECT count(*) FROM records")[0][0])
+
+    def ids(self) -> set[str]:
+        """Return the ids of the records that it holds, without asking it."""
+        return {cid_text(found) for (found,) in self._select("SELECT id FROM records")}
+
+    def _select(self, query: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(f"file:{self.records_path}?mode=ro", uri=True, timeout=30)) as connection:
-            return int(connection.execute("SELECT count(*) FROM records").fetchone()[0])
+            return connection.execute(query).fetchall()
 
     @property
     def printed(self) -> str:

@@ -69,3 +69,15 @@ def test_a_node_runs_once(tmp_path):
     with folder.lock(), pytest.raises(InputError, match="runs already"):
         folder.lock()
     folder.lock().close()
+
+
+def test_peers_are_remembered_and_a_damaged_list_is_left_aside(tmp_path):
+    create_folder(tmp_path / "n", {})
+    folder = read_folder(tmp_path / "n")
+    assert folder.remembered_peers() == []
+    folder.remember_peers([PEER])
+    assert folder.remembered_peers() == [PEER]
+    (tmp_path / "n" / "peers.json").write_text('["/ip4/192.0.2.7"')
+    assert folder.remembered_peers() == []
+    (tmp_path / "n" / "peers.json").write_text('["/ip4/192.0.2.7"]')
+    assert folder.remembered_peers() == []

@@ -77,6 +77,16 @@ def test_records_reach_all_nodes_whoever_comes_late_or_dies(start_node):
     assert [node.stop() for node in (first, second, late)] == [0, 0, 0]
 
 
+def test_a_node_that_nobody_can_find_any_more_finds_the_others(start_node):
+    first = start_node()  # knows of nobody, and listens on another port when it is started again
+    second = start_node(first)
+    eventually((first.folder / "peers.json").exists)
+    first.kill()
+    submitted = second.ask("submit", text=LESSONS[0])["id"]
+    first.start()
+    eventually(lambda: submitted in first.ids())
+
+
 def test_hostile_peers_are_refused_and_counted_and_the_node_stays_well(start_node):
     node = start_node()
     wanted = {"garbage", "malformed", "sender_rate", "sync", "endless", "oversized", "stalled"}

@@ -1,19 +1,24 @@
-"""The folder of a node: its key, its settings, its records, and a lock while it runs."""
+"""The folder of a node: its key, its settings, its records, the peers it had, and a lock while it runs."""
 
 import fcntl
-from collections.abc import Mapping
+import json
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import base58
 
+from zenso.atomic_file import replacing
 from zenso.errors import InputError, StorageError
 from zenso.network.addresses import address, peer_of
 from zenso.network.identity import Identity
 from zenso.network.settings import FILE_NAME, NodeSettings, check_settings, read_settings, write_settings
 
+log = logging.getLogger("zenso.network")
 _KEY, _RECORDS, _MEMORY, _LOCK = "node.pem", "records.sqlite3", "experiences.zenso", "node.lock"
+_PEERS = "peers.json"
 # libp2p's id of a peer whose key is Ed25519: an identity multihash of the key's protobuf, in base 58.
 PEER_PREFIX = bytes.fromhex("002408011220")
 
@@ -45,6 +50,33 @@ class NodeFolder:
     def memory_path(self) -> Path:
         """The memory that experiences are searched with; it can be made anew from the records."""
         return self.path / _MEMORY
+
+    def remembered_peers(self) -> list[str]:
+        """Return the addresses that were kept last; none where there are none, or the file is damaged."""
+        try:
+            found = json.loads((self.path / _PEERS).read_text("utf-8"))
+            for one in found:
+                peer_of(one)
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError, InputError) as error:
+            log.warning("%s is not used: %s", self.path / _PEERS, error)
+            return []
+        return list(found)
+
+    def remember_peers(self, addresses: Sequence[str]) -> None:
+        """Keep addresses of peers, instead of those before.
+
+        Raises
+        ------
+        StorageError
+            The disk refuses.
+        """
+        try:
+            with replacing(self.path / _PEERS) as file:
+                file.write(json.dumps(list(addresses), indent=0).encode())
+        except OSError as error:
+            raise StorageError(f"{self.path / _PEERS} cannot be written ({error.strerror}); see to the disk") from None
 
     def lock(self) -> IO[bytes]:
         """Keep other processes from running this node, until the file is closed.

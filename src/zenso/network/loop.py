@@ -34,6 +34,8 @@ _TOPIC = "/zenso/1/"  # and the domain
 _WATCH_SECONDS = 0.25  # between looks at who is connected
 _DIAL_SECONDS = (0.5, 30.0)  # between attempts to reach a peer: the first and the longest
 _DISCOVER_SECONDS = (3.0, 30.0)  # until peers are asked for others, and between
+_REMEMBER_SECONDS = 5.0  # between looks at whether there are other peers
+_REMEMBERED = 50  # addresses, of those connected and of earlier ones
 _ENOUGH_PEERS = 8  # beyond which no others are looked for
 _ANSWERED_AT_ONCE = 8  # synchronisations that peers began; one of each
 _BEGUN_AT_ONCE = 8  # synchronisations that this node began
@@ -198,6 +200,7 @@ class NodeLoop:
                 on_ready()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch, transport, nursery)
+                    nursery.start_soon(self._remember, transport)
                     nursery.start_soon(self._discover, transport)
                     nursery.start_soon(self._synchronise_regularly, transport, nursery)
                     for peer in self._settings.peers:
@@ -256,7 +259,23 @@ class NodeLoop:
             await trio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311 - so that not all dial at once
             wait = min(2 * wait, longest)
 
+    async def _remember(self, transport: Transport) -> None:
+        """Keep the addresses of peers on the disk: after a restart they are found where nobody finds this node."""
+        remembered = self._folder.remembered_peers()
+        while True:
+            await trio.sleep(_REMEMBER_SECONDS)
+            addresses = list(dict.fromkeys([*transport.peer_addresses(), *remembered]))[:_REMEMBERED]
+            if set(addresses) != set(remembered):
+                try:
+                    await trio.to_thread.run_sync(self._folder.remember_peers, addresses)
+                except StorageError:
+                    log.exception("the addresses of peers could not be kept")
+                remembered = addresses
+
     async def _discover(self, transport: Transport) -> None:
+        for address in self._folder.remembered_peers():
+            if len(transport.peers) < _ENOUGH_PEERS and self._welcome(peer_of(address)):
+                await transport.connect(address)
         wait, between = _DISCOVER_SECONDS
         while True:
             await trio.sleep(wait)

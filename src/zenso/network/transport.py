@@ -6,7 +6,7 @@ Everything here runs in one trio loop.
 import hashlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -221,13 +221,19 @@ class Transport:
             except (BaseLibp2pError, OSError, ExceptionGroup, ValueError):
                 return []
         connected = set(self._host.get_connected_peers()) | {self._host.get_id()}
+        return self._addresses_of(peer for peer in self._table.routing_table.get_peer_ids() if peer not in connected)
+
+    def peer_addresses(self) -> list[str]:
+        """Return where the peers that are connected can be reached."""
+        return self._addresses_of(self._host.get_connected_peers())
+
+    def _addresses_of(self, peers: Iterable[ID]) -> list[str]:
+        """Return one address of each peer of which one is known."""
         found = []
-        for peer in self._table.routing_table.get_peer_ids():
-            if peer in connected:
-                continue
+        for peer in peers:
             try:
                 addresses = self._host.get_peerstore().addrs(peer)
-            except BaseLibp2pError:
+            except (BaseLibp2pError, KeyError):  # a peer that said no address
                 continue
             found += [str(near) if "/p2p/" in str(near) else f"{near}/p2p/{peer}" for near in addresses[:1]]
         return found
