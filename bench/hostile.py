@@ -27,6 +27,7 @@ from typing import Any, Self
 import numpy as np
 
 from bench.hostile_records import PROVABLE, RECORDS, Known
+from bench.lessons import MOST_COSINE
 from bench.node_process import NodeProcess
 from bench.report import Scalar, progress
 from bench.retrieval_sets import DATA
@@ -49,7 +50,6 @@ _LATER = 0.3  # of the lessons are submitted under attack
 _VOTES = 6  # of each honest user before an attack, and after it, at most
 _ASKED = 3  # nodes whose users search
 _K = 5
-_MOST_COSINE = 0.85  # of two lessons; nodes refuse .9
 _CHARACTERS = 1000
 _LIMITS = {"sync_seconds": 3}
 _MEETING_SECONDS, _SETTLING_SECONDS = 30.0, 60.0
@@ -147,7 +147,7 @@ def _choose(folder: Path, recomputer: Recomputer, count: int) -> _Task:
             if one.query_id != query_id or one.grade < 1 or not text or len(task.lessons) == count:
                 continue
             vector = recomputer.encoder.encode_vectors([text])[0].astype(np.int64)
-            if (kept @ vector).max(initial=0) > _MOST_COSINE * 32_767**2:
+            if (kept @ vector).max(initial=0) > MOST_COSINE * 32_767**2:
                 continue
             kept = np.vstack([kept, vector])
             task.lessons.append(text)
