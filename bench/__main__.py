@@ -12,6 +12,7 @@ from zenso.errors import ZensoError
 
 # Imported only when asked for: each may need packages that the others do not.
 BENCHES = {
+    "aggregated": "bench.aggregated",
     "bitdelta": "bench.bitdelta",
     "canonical": "bench.canonical",
     "concurrency": "bench.concurrency",
@@ -19,6 +20,7 @@ BENCHES = {
     "dense": "bench.dense",
     "cross_model": "bench.cross_model",
     "engines": "bench.engines",
+    "hostile": "bench.hostile",
     "network": "bench.network",
     "network_soak": "bench.network_soak",
     "partition": "bench.partition",

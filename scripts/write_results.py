@@ -301,6 +301,98 @@ def partition(found: Results) -> str:
     return f"{_paragraph(text, found, round_trip=2 * found['lossy_delay_ms'])}\n\n{table}"
 
 
+ATTACKED = {
+    "random": "random code",
+    "large_norm": "large norm",
+    "sign_flip": "sign flip",
+    "alie": "ALIE",
+    "inner_product": "inner product",
+    "stolen_code": "another text's code",
+    "near_duplicates": "colluding near-duplicates",
+    "spam": "spam",
+    "flood": "flood",
+    "sybil": "Sybil keys",
+    "collusion": "collusion",
+    "drift": "drift",
+}
+
+
+def _cut_off(share: float | None, seconds: float | None) -> str:
+    return "none" if not share or seconds is None else f"{share:.0%} after {seconds:.0f} s"
+
+
+def hostile(found: Results) -> str:
+    """Tell what hostile nodes reach."""
+    what = """{honest} honest nodes and {hostile_30} or {hostile_49} hostile peers, {lessons} lessons, of which
+        {clean_honest_submitted} are submitted under each attack (those of wrong codes share them), {queries} queries.
+        Without hostile peers recall@5 is {clean_recall_at_5:.2f}, after users' votes {clean_recall_at_5_voted:.2f};
+        {clean_honest_refused} lessons are refused. What the columns mean is in `bench/README.md`."""
+    parts = [_paragraph(what, found)]
+    header = ["", "offered", "held in the end (most)", "keys cut off", "peers cut off", "honest cut off"]
+    header += ["honest refused / missing", "recall@5 of clean", "after votes", "CPU", "MB"]
+    for share in (30, 49):
+        if found[f"hostile_{share}"] is None:
+            continue
+        rows = []
+        for attack, name in ATTACKED.items():
+            one = {key.removeprefix(f"{attack}_{share}_"): found[key] for key in found if f"{attack}_{share}_" in key}
+            if not one:
+                continue
+            offered = one["hostile_messages"] if attack == "flood" else one["hostile_offered"]
+            rows.append(
+                [
+                    name,
+                    _number(offered, 0),
+                    f"{_number(one['hostile_held'], 1)} ({one['hostile_held_most']})",
+                    _cut_off(one["keys_cut_off"], one["keys_cut_off_seconds"]),
+                    _cut_off(one["peers_cut_off"], one["peers_cut_off_seconds"]),
+                    f"{one['honest_cut_off']}",
+                    f"{one['honest_refused']} of {one['honest_submitted']} / {one['honest_missing']}",
+                    _number(one["recall_at_5_of_clean"]),
+                    _number(one["recall_at_5_voted_of_clean"]),
+                    _number(one["cpu_share_mean"]),
+                    _number(one["memory_mb_max"], 0),
+                ]
+            )
+        parts.append(f"{found[f'hostile_{share}']} hostile peers:\n\n{_table(header, rows)}")
+    return "\n\n".join(parts)
+
+
+RULES = {
+    "mean": "mean",
+    "median": "median",
+    "trimmed_mean": "trimmed mean",
+    "geometric_median": "geometric median",
+    "krum": "Krum",
+    "multi_krum": "Multi-Krum",
+    "centred_clipping": "centred clipping",
+}
+
+
+def aggregated(found: Results) -> str:
+    """Tell what ranking is left of embeddings that hostile nodes report too."""
+    what = """{documents:,} documents and {queries} queries of {dataset}; each document's embedding is reported by
+        {honest_30} honest nodes and {hostile_30} hostile ones (30 %), or {honest_49} and {hostile_49} (49 %).
+        nDCG@10 is {canonical_ndcg_at_10:.3f} with canonical vectors, {clean_30_ndcg_at_10:.3f} and
+        {clean_49_ndcg_at_10:.3f} with the mean of the honest reports, recall@10 {canonical_recall_at_10:.3f},
+        {clean_30_recall_at_10:.3f} and {clean_49_recall_at_10:.3f}. Of the clean run is left,
+        by nDCG@10 or recall@10, whichever is less:"""
+    parts = [_paragraph(what, found)]
+    attacks = [key for key in ATTACKED if f"mean_{key}_30_of_clean" in found]
+    for share in (30, 49):
+        rows = []
+        for mixing in ("", "mixed_"):
+            for rule, name in RULES.items():
+                if mixing and rule == "mean":
+                    continue
+                values = [found[f"{mixing}{rule}_{attack}_{share}_of_clean"] for attack in (*attacks, "worst")]
+                shown = ["refused" if value is None else f"{100 * value:.1f}" for value in values]
+                rows.append([f"{name}{', mixed' if mixing else ''}", *shown])
+        names = [ATTACKED[key].removesuffix(" code") for key in attacks]
+        parts.append(f"{share} % hostile, in percent:\n\n{_table(['', *names, 'worst'], rows)}")
+    return "\n\n".join(parts)
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quality": ("Ranking", ranking),
     "rerank": ("Reranking", reranking),
@@ -312,6 +404,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "server": ("Server", served),
     "soak": ("An hour of mixed load", soak),
     "partition": ("Partitions of the network", partition),
+    "hostile": ("Hostile nodes", hostile),
+    "aggregated": ("Reports of hostile nodes", aggregated),
 }
 
 

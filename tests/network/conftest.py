@@ -54,7 +54,7 @@ def carol():
 class Node:
     """Store and admission of one node, and records made for it."""
 
-    def __init__(self, folder, recomputer, clock, draw=1.0):
+    def __init__(self, folder, recomputer, clock, draw=1.0, own=None):
         self.store = RecordStore(folder / "records.sqlite3")
         self.recomputer, self.clock = recomputer, clock
         self.admission = Admission(
@@ -64,6 +64,7 @@ class Node:
             clock=clock,
             newcomer_bits=BITS,
             random=Draws(draw),
+            own=own,
         )
 
     def lesson(self, identity, text, operation=Operation.ADD, **fields):

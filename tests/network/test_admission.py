@@ -5,7 +5,7 @@ import pytest
 from tests.network.conftest import BITS, NOW, Node
 from tests.network.test_records import BAD
 from zenso.network import Blame, Inbox, Operation, Reason
-from zenso.network.admission import CUT_OFF, HOURLY, SENDER_BURST
+from zenso.network.admission import CUT_OFF, HOURLY, MOST_VERIFIED, SENDER_BURST
 from zenso.network.work import NEWCOMER_BITS, required_bits
 from zenso.robust.reputation import NEWCOMER
 
@@ -158,6 +158,39 @@ def test_a_near_duplicate_is_refused_and_told_what_to_vote_for(node, alice, bob)
     assert node.offer(node.lesson(bob, LOCK)).accepted
     # The other side of a partition may have taken it: then it is here too.
     assert node.offer(copied, synced=True).accepted
+
+
+def test_a_copy_of_a_newcomer_keeps_no_reputable_key_out_and_earns_nothing(node, alice, bob):
+    node.store.observe(f"key:{alice.public_key.hex()}", NOW, good=True, weight=1)
+    copied = node.lesson(bob, RETRY_AGAIN)
+    assert node.offer(copied).accepted  # first, as its maker knew what would come
+    assert node.offer(node.lesson(alice, RETRY)).accepted
+    assert node.offer(node.lesson(alice, RETRY_AGAIN)).reason is Reason.DUPLICATE  # the same words
+    assert node.offer(node.lesson(bob, RETRY, confidence=0.1)).reason is Reason.DUPLICATE
+    assert node.score(bob) == NEWCOMER
+
+
+def test_right_codes_bring_a_key_only_so_far(tmp_path, recomputer, clock, alice):
+    node = Node(tmp_path, recomputer, clock, draw=0.0)
+    scores = []
+    for text in (RETRY, LOCK, GEOMETRY, "Bread needs time.", "Cats sleep all day.", "Paris is in France."):
+        assert node.offer(node.lesson(alice, text)).accepted
+        scores.append(node.score(alice))
+        clock.now += 1
+    assert scores[3] > scores[2]
+    assert scores[3] == pytest.approx((1 + MOST_VERIFIED) / (5 + MOST_VERIFIED), abs=1e-5)
+    assert scores[-1] == pytest.approx(scores[3], abs=1e-5)
+    node.store.close()
+
+
+def test_the_owner_is_trusted_here(tmp_path, recomputer, clock, alice, bob):
+    node = Node(tmp_path, recomputer, clock, own=alice.public_key)
+    lesson = node.lesson(bob, RETRY)
+    for record in (lesson, node.make(alice, Operation.VOTE, lesson, vote=1)):
+        assert node.offer(record).accepted
+    assert node.admission.standing(alice.public_key) == 1
+    assert node.score(bob) > NEWCOMER
+    node.store.close()
 
 
 def test_a_modification_may_be_near_to_what_it_replaces(node, alice):

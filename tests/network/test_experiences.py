@@ -81,6 +81,21 @@ def test_near_duplicates_are_one_and_their_creators_support_it(node, experiences
     assert len({found.id, *found.merged}) == 3
 
 
+def test_a_copy_that_is_voted_down_takes_nothing_from_the_lesson(node, experiences, alice, bob, carol, trust):
+    trust(alice, 2.0)
+    trust(bob)
+    trust(carol, 1.0)
+    lesson, copied = node.lesson(alice, RETRY), node.lesson(carol, NEAR[0], confidence=1.0)
+    put(node, lesson, copied)
+    experiences.update()
+    (before,) = experiences.search(QUERY, "coding")
+    put(node, node.make(bob, Operation.VOTE, copied, vote=-1))
+    after, other = experiences.search(QUERY, "coding")
+    assert (before.creators, after.creators, other.creators) == (2, 1, 1)
+    assert (after.text, after.opposition) == (RETRY, 0.0)
+    assert other.opposition > 0
+
+
 def test_votes_of_reputable_keys_move_a_lesson(node, experiences, alice, bob, carol, trust):
     lesson = node.lesson(alice, RETRY)
     put(node, lesson)
@@ -103,7 +118,7 @@ def test_a_wrong_code_that_slipped_in_is_found_when_it_is_indexed(node, experien
     bad = node.lesson(alice, RETRY, **node.recomputer.fields(LOCK))
     put(node, bad, node.lesson(alice, LOCK))
     before = node.score(alice)
-    assert experiences.update() == (1, 0, [bad.id])
+    assert experiences.update() == (1, 0, [bad])
     assert node.admission.is_wrong(bad.id)
     assert node.score(alice) < before
     assert [one.text for one in experiences.search(QUERY, "coding")] == [LOCK]

@@ -1,8 +1,10 @@
 """Real nodes on this machine: records reach all, whoever comes late or dies; hostile peers are refused and counted."""
 
 import contextlib
+import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -11,6 +13,8 @@ pytest.importorskip("multiaddr", reason="needs zenso[network]")
 from tests.cli.process import child_environment
 from tests.network.nodes import ENVIRONMENT, NodeProcess, eventually
 from zenso.errors import InputError
+from zenso.network import Identity, Operation, sign_record
+from zenso.network.work import NEWCOMER_BITS
 
 LESSONS = (
     "Bread needs flour, water, salt and time.",
@@ -38,6 +42,10 @@ def agree(*nodes):
 
 def records(node):
     return node.status()["domains"]["general"]["records"]
+
+
+def experiences(node):
+    return node.status()["domains"]["general"]["experiences"]
 
 
 def test_records_reach_all_nodes_whoever_comes_late_or_dies(start_node):
@@ -101,3 +109,48 @@ def test_hostile_peers_are_refused_and_counted_and_the_node_stays_well(start_nod
     eventually(lambda: records(node) == 1)
     found = eventually(lambda: node.ask("search", query="bread")["experiences"])
     assert found[0]["id"] == submitted
+
+
+def test_wrong_codes_that_slipped_in_are_disputed_by_who_finds_them(start_node, tmp_path, recomputer):
+    first = start_node()
+    second = start_node(first)
+    eventually(lambda: first.status()["peers"])
+    wrong = [
+        sign_record(
+            Identity.generate(),  # so that none is refused for what the one before did
+            Operation.ADD,
+            "general",
+            time.time_ns() // 1_000_000,
+            bits=NEWCOMER_BITS,
+            confidence=1.0,
+            text=f"{said} is all that you need.",
+            **recomputer.fields(meant),
+        )
+        for said, meant in zip(("A cat", "Rain", "Iron", "Chess", "Sleep"), (*LESSONS, "a", "b"), strict=True)
+    ]
+    plan = {
+        "targets": [first.address],
+        "peers": [[record.encoded.hex() for record in wrong]],
+        "per_second": 20,
+        "flood": None,
+    }
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.hostile_peers", tmp_path / "plan.json"],
+        env=child_environment({**ENVIRONMENT, "PYTHONPATH": ":".join(sys.path)}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as operator:
+        try:
+            assert len(json.loads(operator.stdout.readline())) == 1
+            operator.stdin.write("\n")
+            operator.stdin.flush()
+            # Three in four are not drawn: they are passed on, found by the first that indexes them, and disputed.
+            eventually(lambda: first.status()["refused"].get("wrong_code") or records(first))
+            eventually(
+                lambda: records(second) and experiences(first) == experiences(second) == 0 and agree(first, second)
+            )
+        finally:
+            operator.kill()
+    assert not any(peer["banned_seconds"] for node in (first, second) for peer in node.ask("peers"))

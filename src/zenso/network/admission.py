@@ -8,7 +8,7 @@ taken any more.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random, SystemRandom
 from threading import RLock
@@ -32,8 +32,9 @@ SAMPLES = (0.25, 0.0625)  # share of lessons recomputed: of newcomers, and of ke
 # Of 384 signs of the pooled vectors, 55 differ at a cosine of .9, give or take 7.
 _NEAR_SIGNS, _MOST_COMPARED = 84, 8
 _HOUR = 3_600_000  # milliseconds
-# Weights of good outcomes. A won dispute is worth no more than a right code: anyone can make a wrong one to dispute.
-_VERIFIED, _WON, _DELIVERED = 0.25, 0.25, 0.02
+# Weights of good outcomes. The first is of a right code, and of a won dispute: anyone can make a wrong one to dispute.
+_VERIFIED, _DELIVERED = 0.25, 0.02
+MOST_VERIFIED = 1.0  # good outcomes beyond which right codes and won disputes, which only cost work, bring no more
 _REMEMBERED = 100_000  # refused ids, and peers' rates
 _RESERVED_FOR = (Operation.DELETE, Operation.DISPUTE)  # of a store that is nearly full
 _OPERATIONS_ON_OWN = (Operation.MODIFY, Operation.MERGE, Operation.DELETE)
@@ -79,6 +80,8 @@ class Admission:
         Zero bits of work that every record has at least; the same on all nodes.
     random : Random
         Draws what is recomputed; by default the system's source, which nobody can foretell.
+    own : bytes, optional
+        The key of the node's owner, whose word has full weight here: from their votes all trust in others begins.
     """
 
     def __init__(
@@ -90,11 +93,13 @@ class Admission:
         clock: Callable[[], float],
         newcomer_bits: int = NEWCOMER_BITS,
         random: Random | None = None,
+        own: bytes | None = None,
     ) -> None:
         self.store = store
         self.recomputer = recomputer
         self.domains = frozenset(domains)
         self.outcomes: Counter[Reason] = Counter()  # since the node started
+        self._own = own
         self._clock = clock
         self._newcomer_bits = newcomer_bits
         self._random = random or SystemRandom()
@@ -179,8 +184,15 @@ class Admission:
         """Return the time of a record made now."""
         return int(self._clock() * 1000)
 
+    def count_hour(self, creator: bytes, at: int) -> int:
+        """Return how many records of a key are of the hour of a time in milliseconds; it may have ``HOURLY``."""
+        first = at - at % _HOUR
+        return self.store.count_created(creator, first, first + _HOUR - 1)
+
     def standing(self, creator: bytes) -> float:
         """Return the weight of a key's word now, 0 to 1."""
+        if creator == self._own:
+            return 1.0
         return self.store.reputation(f"key:{creator.hex()}").standing(self._clock())
 
     # --- checks, in order ---------------------------------------------------------------------------------------
@@ -234,8 +246,7 @@ class Admission:
             raise _Refusal(Reason.NO_WORK, f"{record.work} bits of work; every record has {self._newcomer_bits}")
         if record.work < (owed := self.required_bits(record.creator)):
             raise _Refusal(Reason.LOW_WORK, f"{record.work} bits of work; this key owes {owed} now")
-        first = record.created_at - record.created_at % _HOUR
-        if self.store.count_created(record.creator, first, first + _HOUR - 1) >= HOURLY:
+        if self.count_hour(record.creator, record.created_at) >= HOURLY:
             raise _Refusal(Reason.RATE, f"more than {HOURLY} records of one key in an hour; wait for the next")
         if self.store.has_nonce(record.creator, record.nonce):
             raise _Refusal(Reason.REPLAYED_NONCE, "the nonce was used in another record; do the work anew")
@@ -246,15 +257,24 @@ class Admission:
         near = [one for one in near if one not in record.targets][:_MOST_COMPARED]
         if not (disputers or near or self._is_drawn(record.creator)):
             return
+        is_first = self.store.recomputed(record.id) is None
         right = self._recompute(record)
         for place, disputer in enumerate(disputers):
             self._settle(disputer, right=right, first=place == 0)
         if not right:
             raise _Refusal(Reason.WRONG_CODE, "the code is not that of the text; compute it with the canonical model")
-        others = [(one, lesson.text) for one in near if (lesson := self.store.get(one)) is not None]
-        cosines = self.recomputer.cosines(record.text, [text for _, text in others])
+        self._check_duplicate(record, near)
+        if is_first:
+            self._observe_verified(record.creator)
+
+    def _check_duplicate(self, record: Record, near: Sequence[bytes]) -> None:
+        """Refuse what is here already, but let no key keep out what one of more standing says in other words."""
+        standing = self.standing(record.creator)
+        lessons = [lesson for one in near if (lesson := self.store.get(one)) is not None]
+        others = [one for one in lessons if one.text == record.text or self.standing(one.creator) >= standing]
+        cosines = self.recomputer.cosines(record.text, [one.text for one in others])
         if others and cosines.max() > DUPLICATE_COSINE:
-            other = cid_text(others[int(cosines.argmax())][0])
+            other = others[int(cosines.argmax())].id_text
             raise _Refusal(Reason.DUPLICATE, f"cosine {cosines.max():.3f} with {other}; vote for that instead")
 
     # --- effects ------------------------------------------------------------------------------------------------
@@ -275,7 +295,9 @@ class Admission:
         first = not self.store.disputers(dispute.domain, target)
         if right is None and lesson is not None and lesson.operation in LESSONS and lesson.domain == dispute.domain:
             right = self._recompute(lesson)
-            if not right:
+            if right:
+                self._observe_verified(lesson.creator)
+            else:
                 blamed = f"key:{lesson.creator.hex()}"
                 self._observe(blamed, good=False, weight=Reason.WRONG_CODE.weight)
         self.store.add(dispute)
@@ -288,16 +310,21 @@ class Admission:
         if right:
             self._observe(f"key:{disputer.hex()}", good=False, weight=Reason.FALSE_DISPUTE.weight)
         elif first:
-            self._observe(f"key:{disputer.hex()}", good=True, weight=_WON)
+            self._observe_verified(disputer)
 
     def _recompute(self, record: Record) -> bool:
         known = self.store.recomputed(record.id)
         if known is None:
             known = self.recomputer.is_right(record)
             self.store.set_recomputed(record.id, is_right=known)
-            if known:
-                self._observe(f"key:{record.creator.hex()}", good=True, weight=_VERIFIED)
         return known
+
+    def _observe_verified(self, creator: bytes) -> None:
+        """Let a right code count for its creator, up to what is to be had so: it shows care, and no usefulness."""
+        key = f"key:{creator.hex()}"
+        missing = MOST_VERIFIED - self.store.reputation(key).good
+        if missing > 0:
+            self._observe(key, good=True, weight=min(_VERIFIED, missing))
 
     def _count_vote(self, vote: Record) -> None:
         """Let a reputable key's first vote on a lesson count for its creator, the less the more there were before."""

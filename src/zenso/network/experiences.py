@@ -44,7 +44,7 @@ class Update(NamedTuple):
 
     added: int
     removed: int
-    wrong: list[bytes]  # ids of records whose code is not that of their text: they are out, and worth a dispute
+    wrong: list[Record]  # whose code is not that of their text: they are out, and worth a dispute
 
 
 class Experiences:
@@ -79,13 +79,13 @@ class Experiences:
         gone = self._indexed.difference(standing)
         removed = self.memory.delete(sorted(map(cid_text, gone)))
         self._indexed -= gone
-        wrong: list[bytes] = []
+        wrong: list[Record] = []
         missing = [one for one in standing if one not in self._indexed]
         for start in range(0, len(missing), _AT_ONCE):
             part = missing[start : start + _AT_ONCE]
             wrong += self._index([record for one in part if (record := self._store.get(one)) is not None])
             self._indexed.update(part)
-        self._indexed.difference_update(wrong)
+        self._indexed.difference_update(record.id for record in wrong)
         return Update(len(missing) - len(wrong), removed, wrong)
 
     def search(self, query: str, domain: str, k: int = 5, min_confidence: float = 0.0) -> list[Experience]:
@@ -151,8 +151,8 @@ class Experiences:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _index(self, records: list[Record]) -> list[bytes]:
-        """Add lessons to the memory and return the ids of those whose code is wrong."""
+    def _index(self, records: list[Record]) -> list[Record]:
+        """Add lessons to the memory and return those whose code is wrong."""
         names = [record.id_text for record in records]
         metadata = [
             {"domain": record.domain, "confidence": record.confidence, "creator": record.creator.hex()}
@@ -168,20 +168,25 @@ class Experiences:
         self.memory.delete([name for name, _ in wrong])
         for _, record in wrong:
             self._admission.convict(record)
-        return [record.id for _, record in wrong]
+        return [record for _, record in wrong]
 
     def _groups(self, known: list[tuple[Hit, Record]]) -> list["_Group"]:
-        """Gather near-duplicates, each with the best hit of them all before."""
+        """Gather near-duplicates, each with the best hit of them all before.
+
+        A lesson that more standing speaks against than for stays alone: it shall not drag others down, nor be them.
+        """
         vectors = self.memory.vectors([hit.id for hit, _ in known])
         groups: list[_Group] = []
         for hit, record in known:
             if hit.id not in vectors:
                 continue  # deleted since the search
             vector = vectors[hit.id].astype(np.int64)
-            near = (one for one in groups if one.vectors[0] @ vector / _UNIT > MERGE_COSINE)
-            group = next(near, None)
+            support, opposition = self._voices([record])
+            alone = opposition > support
+            near = (one for one in groups if not one.alone and one.vectors[0] @ vector / _UNIT > MERGE_COSINE)
+            group = None if alone else next(near, None)
             if group is None:
-                group = _Group([], [], [])
+                group = _Group([], [], [], alone)
                 groups.append(group)
             group.hits.append(hit)
             group.records.append(record)
@@ -189,11 +194,7 @@ class Experiences:
         return groups
 
     def _experience(self, group: "_Group") -> Experience:
-        creators = {record.creator for record in group.records}
-        votes = [vote for record in group.records for vote in self._store.votes(record.id).items()]
-        against = {voter for voter, vote in votes if vote < 0} - creators
-        support = self._standing(creators | ({voter for voter, vote in votes if vote > 0} - against))
-        opposition = self._standing(against)
+        support, opposition = self._voices(group.records)
         standings = np.array([self._admission.standing(record.creator) for record in group.records])
         # Those of reputation speak for the group; where there are none, all do.
         weights = standings if standings.any() else np.ones(len(standings))
@@ -210,10 +211,18 @@ class Experiences:
             confidence=confidence,
             support=support,
             opposition=opposition,
-            creators=len(creators),
+            creators=len({record.creator for record in group.records}),
             score=similarity * confidence * trust,
             merged=tuple(names[:shown] + names[shown + 1 :]),
         )
+
+    def _voices(self, records: Sequence[Record]) -> tuple[float, float]:
+        """Return the standing that speaks for lessons, their creators' included, and against them."""
+        creators = {record.creator for record in records}
+        votes = [vote for record in records for vote in self._store.votes(record.id).items()]
+        against = {voter for voter, vote in votes if vote < 0} - creators
+        favouring = creators | ({voter for voter, vote in votes if vote > 0} - against)
+        return self._standing(favouring), self._standing(against)
 
     def _standing(self, keys: Iterable[bytes]) -> float:
         return sum(map(self._admission.standing, keys))
@@ -223,6 +232,7 @@ class _Group(NamedTuple):
     hits: list[Hit]
     records: list[Record]
     vectors: list[NDArray[np.int64]]
+    alone: bool
 
 
 def _medoid(vectors: list[NDArray[np.int64]], weights: NDArray[np.float64]) -> int:

@@ -5,6 +5,7 @@ It runs in a thread of its own (see ``loop``); its methods are called from any o
 
 import logging
 import queue
+import random
 import signal
 import threading
 import time
@@ -20,7 +21,7 @@ import trio
 from zenso.errors import InputError, ZensoError
 from zenso.memory import Memory
 from zenso.models import OnProgress, silent
-from zenso.network.admission import Admission
+from zenso.network.admission import HOURLY, Admission
 from zenso.network.experiences import Experiences, prompt_block
 from zenso.network.folder import read_folder
 from zenso.network.loading import ModelFetches, ModelLoading
@@ -37,6 +38,8 @@ log = logging.getLogger("zenso.network")
 _STARTING_SECONDS = 60.0
 _INDEX_SECONDS = 0.2  # in which more may come, to be embedded together
 _RETRY_SECONDS = 10.0
+_DISPUTE_SECONDS = 1.0  # within which a node disputes what it found wrong
+_DISPUTES_WITHIN = HOURLY // 2  # records of the owner's in an hour, disputes included, beyond which none is added
 _PEER_OF_OWN = "self"  # who hands over what the node's owner submits
 
 
@@ -78,7 +81,8 @@ class Node:
         self._recomputer = Recomputer(
             lambda: (encoder or partial(load_encoder, on_progress=self._loading.tell))(settings.model)
         )
-        self._admission = Admission(self.store, self._recomputer, domains, clock=time.time)
+        own = self.folder.identity.public_key
+        self._admission = Admission(self.store, self._recomputer, domains, clock=time.time, own=own)
         self._memory = Memory.open(self.folder.memory_path, encoder=lambda: self._recomputer.encoder)
         self._experiences = Experiences(self._memory, self._admission)
         self._changed, self._closing = threading.Event(), threading.Event()
@@ -337,11 +341,26 @@ class Node:
             if self._closing.wait(_INDEX_SECONDS):
                 return
             try:
-                self._experiences.update()
-            except ZensoError:
+                self._dispute_wrong(self._experiences.update().wrong)
+            except (ZensoError, trio.RunFinishedError, trio.Cancelled):
+                if self._closing.is_set():
+                    return
                 log.exception("experiences could not be indexed; it is tried again")
                 self._closing.wait(_RETRY_SECONDS)
                 self._changed.set()
+
+    def _dispute_wrong(self, wrong: Sequence[Record]) -> None:
+        """Dispute wrong codes that were passed on from here before they were found, unless another node has."""
+        creator = self.folder.identity.public_key
+
+        def has_room() -> bool:  # the rest of what a key may send is its owner's
+            return self._admission.count_hour(creator, self._admission.now_milliseconds()) < _DISPUTES_WITHIN
+
+        if not wrong or not has_room() or self._closing.wait(random.uniform(0, _DISPUTE_SECONDS)):  # noqa: S311
+            return  # chance lets one node be the first, and the others see its dispute
+        for record in wrong:
+            if has_room() and not self.store.disputers(record.domain, record.id):
+                self._send_record(self._sign(Operation.DISPUTE, record.domain, [record.id_text]))
 
     # --- the loop's thread ----------------------------------------------------------------------------------------
 
