@@ -44,6 +44,15 @@ def test_bytes_that_are_no_record_cost_the_peer_that_sent_them(node, alice):
     assert node.offer(data, "another").accepted
 
 
+def test_a_peer_that_is_cut_off_keeps_no_record_from_coming_by_others(node, alice):
+    record = node.lesson(alice, RETRY)
+    for _ in range(20):
+        node.offer(b"garbage", "bad", synced=True)
+    assert node.offer(record, "bad", synced=True).reason is Reason.CUT_OFF
+    assert node.admission.wanted([record.id[-32:]]) == [record.id]
+    assert node.offer(record, "good", synced=True).accepted
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_whatever_is_no_record_is_refused_counted_and_costs_its_peer(node, name):
     data, reason = BAD[name]

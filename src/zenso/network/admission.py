@@ -38,7 +38,7 @@ MOST_VERIFIED = 1.0  # good outcomes beyond which right codes and won disputes, 
 _REMEMBERED = 100_000  # refused ids, and peers' rates
 _RESERVED_FOR = (Operation.DELETE, Operation.DISPUTE)  # of a store that is nearly full
 _OPERATIONS_ON_OWN = (Operation.MODIFY, Operation.MERGE, Operation.DELETE)
-_PASSING = {Reason.ACCEPTED, Reason.KNOWN, Reason.CLOCK_AHEAD, Reason.SENDER_RATE, Reason.OVERLOADED}
+_PASSING = {Reason.ACCEPTED, Reason.KNOWN, Reason.CLOCK_AHEAD, Reason.OVERLOADED}
 
 
 K = TypeVar("K")
@@ -127,10 +127,11 @@ class Admission:
             The disk refuses; the record may be offered again.
         """
         with self._lock:
-            record = None
+            record, looked_at = None, False
             try:
                 if not own:
                     self._check_sender(sender, synced=synced)
+                looked_at = True
                 record = decode_record(data)
                 self._check(record, synced=synced)
                 self._store(record)
@@ -138,7 +139,8 @@ class Admission:
                 verdict = Verdict(refusal.reason, str(refusal), record)
                 if not own:
                     self._charge(verdict, sender)
-                if synced and verdict.reason not in _PASSING:
+                # What is refused for its sender, others may bring.
+                if synced and looked_at and verdict.reason not in _PASSING:
                     _remember(self._refused, content_id(data), None)
             else:
                 verdict = Verdict(Reason.ACCEPTED, "accepted", record)
