@@ -22,20 +22,23 @@ import zenso.robust
 import zenso.zen  # noqa: F401 - imported before, so that none of these is instrumented
 
 with atheris.instrument_imports(
-    include=[f"zenso.network.{name}" for name in ("admission", "channel", "loop", "reconciliation", "records", "sync")]
+    include=[
+        f"zenso.network.{name}"
+        for name in ("admission", "channel", "exchanges", "judging", "reconciliation", "records", "sync")
+    ]
 ):
     from fuzz.sync_peer import Line, Opened, Peer
-    from fuzz.sync_records import ALICE, ALLOWED, DOMAIN, HELD, INVALID, KEPT, NOW, OTHERS, RECOMPUTER, SHARED
+    from fuzz.sync_records import ALLOWED, DOMAIN, HELD, INVALID, KEPT, NOW, OTHERS, RECOMPUTER, SHARED
     from zenso.network.admission import Admission
-    from zenso.network.loop import NodeLoop
+    from zenso.network.exchanges import Exchanges
+    from zenso.network.judging import Judge
     from zenso.network.records import Record
 
 import trio
 import trio.testing
 
-from zenso.network.folder import NodeFolder
 from zenso.network.reasons import Reason
-from zenso.network.settings import NodeLimits, NodeSettings
+from zenso.network.settings import NodeLimits
 from zenso.network.store import RecordStore
 
 LIMITS = NodeLimits(step_seconds=10, exchange_seconds=100, exchange_bytes=2**17)
@@ -52,7 +55,7 @@ class Always:
         return 0.0
 
 
-def node_of(store: RecordStore) -> NodeLoop:
+def node_of(store: RecordStore) -> Exchanges:
     """Return a node, but for its network."""
     admission = Admission(
         store,
@@ -62,9 +65,7 @@ def node_of(store: RecordStore) -> NodeLoop:
         newcomer_bits=0,
         random=Always(),  # type: ignore[arg-type]
     )
-    folder = NodeFolder(FOLDER, ALICE, NodeSettings(domains=[DOMAIN], limits=LIMITS))
-    answer: Any = None
-    return NodeLoop(folder, store, admission, answer, lambda: None)
+    return Exchanges(store, Judge(admission, LIMITS, lambda: None), [DOMAIN], LIMITS)
 
 
 def opened(name: str) -> RecordStore:
@@ -78,31 +79,31 @@ def prepare(name: str, records: list[Record]) -> None:
     with closing(RecordStore(FOLDER / f"{name}.prepared")) as store:
         node = node_of(store)
         for record in records:
-            verdict = node._admission.offer(record.encoded, "honest", own=True)
+            verdict = node.judge.admission.offer(record.encoded, "honest", own=True)
             assert verdict.accepted, verdict
 
 
-async def meet(node: NodeLoop, peer: Peer) -> None:
+async def meet(node: Exchanges, peer: Peer) -> None:
     """Let the node synchronise with a hostile peer."""
     began = trio.current_time()
     if peer.asks:
-        await node._answer_sync(peer)
+        await node.answer(peer)
     else:
-        await node._synchronise(Opened(peer), "hostile")  # type: ignore[arg-type]
+        await node.begin(Opened(peer), "hostile")
     assert trio.current_time() - began <= LIMITS.exchange_seconds + 1
-    assert set(node._book.refused) <= FAULTS, node._book.refused
+    assert set(node.judge.book.refused) <= FAULTS, node.judge.book.refused
     held = set(await node.ids(DOMAIN))
     assert held >= KEPT
     assert held <= ALLOWED
 
 
-async def meet_honest(node: NodeLoop, store: RecordStore) -> None:
+async def meet_honest(node: Exchanges, store: RecordStore) -> None:
     """Let the node synchronise with an honest one: they hold the same, though for what came from the hostile one."""
     other = node_of(store)
     here, there = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(other._answer_sync, Line(there, "node"))
-        await node._synchronise(Opened(Line(here, "honest")), "honest")  # type: ignore[arg-type]
+        nursery.start_soon(other.answer, Line(there, "node"))
+        await node.begin(Opened(Line(here, "honest")), "honest")
     assert set(await node.ids(DOMAIN)) >= SHARED
     assert set(await other.ids(DOMAIN)) >= SHARED
 
@@ -136,7 +137,7 @@ def check_invalid() -> None:
     """See that what is taken for invalid is refused."""
     with closing(opened("node")) as store:
         node = node_of(store)
-        verdicts = [node._admission.offer(record.encoded, "honest", synced=True) for record in INVALID]
+        verdicts = [node.judge.admission.offer(record.encoded, "honest", synced=True) for record in INVALID]
     assert not any(verdict.accepted for verdict in verdicts), verdicts
     assert len({verdict.reason for verdict in verdicts}) == len(INVALID) - 1  # two are not their creator's to change
 

@@ -16,25 +16,25 @@ from tests.network.conftest import Node
 from zenso.network import Operation, Reconciler, sync
 from zenso.network.channel import Channel
 from zenso.network.dag_cbor import encode
-from zenso.network.folder import NodeFolder
-from zenso.network.loop import NodeLoop
+from zenso.network.exchanges import Exchanges
+from zenso.network.judging import Judge
 from zenso.network.peers import PeerFault
-from zenso.network.settings import NodeLimits, NodeSettings
+from zenso.network.settings import NodeLimits
 
 EXCHANGE = 65_536
 VOTES = 90
 
 
 @pytest.fixture
-def start(tmp_path, recomputer, clock, alice):
+def start(tmp_path, recomputer, clock):
     """Make nodes without a network."""
     made = []
 
     def loop(name):
         node = Node(tmp_path / name, recomputer, clock)
         made.append(node)
-        settings = NodeSettings(domains=["coding"], limits=NodeLimits(exchange_bytes=EXCHANGE))
-        return node, NodeLoop(NodeFolder(tmp_path, alice, settings), node.store, node.admission, None, lambda: None)
+        limits = NodeLimits(exchange_bytes=EXCHANGE)
+        return node, Exchanges(node.store, Judge(node.admission, limits, lambda: None), ["coding"], limits)
 
     yield loop
     for node in made:
@@ -122,7 +122,7 @@ def test_a_full_node_takes_no_more_and_is_left_in_peace(start, votes):
     assert 0 < done.pushed < len(votes)
     assert not there.store.domains()
     assert there.admission.outcomes == {"full": done.pushed}
-    assert not mine._book.refused
+    assert not mine.judge.book.refused
     # It does not ask for what it had no room for.
     done, fault = meet(asking(theirs), answering(mine))
     assert done.fetched < len(votes)
