@@ -273,6 +273,7 @@ ATTACKED = {
     "sybil": "Sybil keys",
     "collusion": "collusion",
     "drift": "drift",
+    "drift_far": "far drift",
 }
 
 
