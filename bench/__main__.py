@@ -23,6 +23,8 @@ BENCHES = {
     "hostile": "bench.hostile",
     "network": "bench.network",
     "network_soak": "bench.network_soak",
+    "partition": "bench.partition",
+    "objects": "bench.objects",
     "quality": "bench.quality",
     "rerank": "bench.rerank",
     "robust": "bench.robust",

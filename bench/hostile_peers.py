@@ -29,10 +29,11 @@ from zenso.network.addresses import peer_of
 from zenso.network.admission import Verdict
 from zenso.network.channel import Channel
 from zenso.network.peers import PeerFault
+from zenso.network.reconciliation import SortedIds
 from zenso.network.transport import Transport
 
 _TOPIC = f"/zenso/1/{DOMAIN}"
-_SYNC_SECONDS = 1.5
+_SYNC_SECONDS, _EXCHANGE_SECONDS = 1.5, 60.0
 _FRAME = 30  # messages of a flood in one frame, of the 128 KiB that a node takes
 _WAITING = 1000
 
@@ -45,10 +46,10 @@ class _Hoard:
     def __init__(self, records: Iterable[bytes]) -> None:
         self._records = {hashlib.sha256(record).digest(): record for record in records}
 
-    async def ids(self, domain: str) -> list[bytes]:
+    async def ids(self, domain: str) -> SortedIds:
         """Return all of them."""
         del domain
-        return list(self._records)
+        return SortedIds(self._records)
 
     async def raw(self, digests: Sequence[bytes]) -> list[bytes]:
         """Return those asked for."""
@@ -106,7 +107,7 @@ class _HostilePeer:
             with suppress(PeerFault, BaseLibp2pError, OSError):
                 channel = _channel(await self.transport.open(node, sync.PROTOCOL))
                 try:
-                    await sync.synchronise(channel, self._hoard, DOMAIN)
+                    await sync.synchronise(channel, self._hoard, DOMAIN, _EXCHANGE_SECONDS)
                 finally:
                     await channel.close()
 

@@ -45,6 +45,8 @@ class NodeProcess:
         What stands before the command, such as ``ip netns exec NAME``.
     environment : mapping, optional
         Variables besides those of this process.
+    started : bool
+        Whether it is started at once; else ``peer`` and ``folder`` are there already.
 
     Raises
     ------
@@ -62,6 +64,7 @@ class NodeProcess:
         limits: Mapping[str, float] | None = None,
         prefix: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        started: bool = True,
     ) -> None:
         self.folder = folder
         self._prefix, self._environment = prefix, {**os.environ, **(environment or {})}
@@ -69,8 +72,10 @@ class NodeProcess:
         if limits:
             with (folder / "node.toml").open("a") as file:
                 file.write("\n[limits]\n" + "".join(f"{name} = {value}\n" for name, value in limits.items()))
-        self.records_path = read_folder(folder).records_path
-        self.start()
+        made = read_folder(folder)
+        self.peer, self.records_path = made.peer, made.records_path
+        if started:
+            self.start()
 
     def start(self) -> None:
         """Start it, also again, and wait until it listens."""

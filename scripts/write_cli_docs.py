@@ -39,7 +39,7 @@ error. Bars and colours appear on a terminal only; `NO_COLOR` turns colours off.
 | `ZENSO_CONFIG` | the settings of `zenso serve` |
 | `ZENSO_CACHE` | where models are kept, instead of the user's cache folder |
 | `ZENSO_MODEL_FOLDER` | a folder that holds a model's files already |
-| `ZENSO_OFFLINE` | `1` forbids the network |
+| `ZENSO_OFFLINE` | `1` forbids package indexes and model hubs; a node has its peers all the same |
 """
 
 

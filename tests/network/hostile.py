@@ -85,7 +85,7 @@ async def half_message(peer, node):
 async def endless_answers(peer, node):
     """Ids of records that there are not, again and again, to whatever is asked."""
     peer.handle(sync.PROTOCOL, _answer_endlessly)
-    await trio.sleep_forever()
+    await trio.sleep(10)  # until the node has asked; then as somebody else, should it not have
 
 
 async def _answer_endlessly(stream):
@@ -95,7 +95,7 @@ async def _answer_endlessly(stream):
     while True:
         question = await channel.receive()
         if question[:1] == b"R":
-            ids = sorted(os.urandom(32) for _ in range(4000))
+            ids = sorted(os.urandom(32) for _ in range(1000))
             # Never settled: a list, and a fingerprint of the rest that is another each time.
             await channel.send(b"R" + encode([[ids[-1][:31] + b"\xff", ids[:-1]], [b"", os.urandom(16)]]))
         else:
@@ -131,16 +131,13 @@ ATTACKS = (
 )
 
 
-async def run(attack, target):
-    """Attack as a peer of its own, and then stay, as far as the node lets it."""
+async def ignore(*_):
+    return False
 
-    async def ignore(*_):
-        return False
 
-    seed = os.urandom(32)
-    while peer_id(Identity(seed).public_key) < peer_of(target):  # so that the node begins to synchronise
-        seed = os.urandom(32)
-    peer = Transport(
+def transport(seed):
+    """A peer that takes everything from everybody."""
+    return Transport(
         seed,
         ["/ip4/127.0.0.1/tcp/0"],
         topics=[TOPIC],
@@ -150,6 +147,14 @@ async def run(attack, target):
         welcome=lambda _: True,
         on_fault=ignore,
     )
+
+
+async def run(attack, target):
+    """Attack as a peer of its own, and then stay, as far as the node lets it."""
+    seed = os.urandom(32)
+    while peer_id(Identity(seed).public_key) < peer_of(target):  # so that the node begins to synchronise
+        seed = os.urandom(32)
+    peer = transport(seed)
     async with peer.running():
         await peer.subscribe(TOPIC, ignore)
         await peer.connect(target)

@@ -14,5 +14,6 @@ LIMITS = {"step_seconds": 1, "sync_seconds": 0.5, "exchange_bytes": 2**20, "ban_
 class NodeProcess(node_process.NodeProcess):
     """A node of a test."""
 
-    def __init__(self, folder, peers=(), **limits):
-        super().__init__(folder, peers, limits={**LIMITS, **limits}, environment=child_environment(ENVIRONMENT))
+    def __init__(self, folder, peers=(), environment=None, **limits):
+        environment = child_environment({**ENVIRONMENT, **(environment or {})})
+        super().__init__(folder, peers, limits={**LIMITS, **limits}, environment=environment)

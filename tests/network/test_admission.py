@@ -3,6 +3,7 @@ import json
 import pytest
 
 from tests.network.conftest import BITS, NOW, Node
+from tests.network.test_records import BAD
 from zenso.network import Blame, Inbox, Operation, Reason
 from zenso.network.admission import CUT_OFF, HOURLY, MOST_VERIFIED, SENDER_BURST
 from zenso.network.work import NEWCOMER_BITS, required_bits
@@ -41,6 +42,15 @@ def test_bytes_that_are_no_record_cost_the_peer_that_sent_them(node, alice):
     assert node.admission.is_cut_off("peer")
     assert node.offer(data).reason is Reason.CUT_OFF
     assert node.offer(data, "another").accepted
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_whatever_is_no_record_is_refused_counted_and_costs_its_peer(node, name):
+    data, reason = BAD[name]
+    assert node.offer(data).reason is reason
+    assert node.admission.outcomes == {reason: 1}
+    assert node.peer_score() < NEWCOMER
+    assert not node.store.domains()
 
 
 @pytest.mark.parametrize(
@@ -101,6 +111,8 @@ def test_a_nonce_is_used_once(node, alice):
             replay = draft.model_copy(update={"signature": alice.sign(message)})
             break
     assert node.offer(replay).reason is Reason.REPLAYED_NONCE
+    assert node.admission.outcomes[Reason.REPLAYED_NONCE] == 1
+    assert node.score(alice) < NEWCOMER
 
 
 def test_a_peer_that_sends_too_fast_is_refused_before_anything_is_read(node):
@@ -111,6 +123,29 @@ def test_a_peer_that_sends_too_fast_is_refused_before_anything_is_read(node):
     assert node.offer(b"", "fast").reason is Reason.SENDER_RATE
     node.clock.now += 1
     assert node.offer(b"", "fast").reason is Reason.MALFORMED
+
+
+def test_ten_thousand_records_in_a_second_are_not_looked_at(node, alice):
+    vote = node.make(alice, Operation.VOTE, targets=[node.lesson(alice, RETRY).id], vote=1)
+    for _ in range(10_000):
+        node.offer(vote, "fast")
+    outcomes = node.admission.outcomes
+    assert outcomes[Reason.ACCEPTED] + outcomes[Reason.KNOWN] == SENDER_BURST
+    assert set(outcomes) == {Reason.ACCEPTED, Reason.KNOWN, Reason.SENDER_RATE, Reason.CUT_OFF}
+    assert node.admission.is_cut_off("fast")
+
+
+def test_a_full_node_takes_no_lessons_and_blames_nobody(node, alice):
+    lesson, other = node.lesson(alice, RETRY), node.lesson(alice, LOCK)
+    assert node.offer(lesson).accepted
+    node.store._most_bytes = node.store._pragma("page_count") * node.store._pragma("page_size") + 1  # all but full
+    verdict = node.offer(other)
+    assert verdict.reason is Reason.FULL
+    assert "store_bytes" in verdict.text
+    assert node.offer(node.make(alice, Operation.DELETE, lesson)).accepted
+    assert node.score(alice) == NEWCOMER
+    assert node.offer(other, synced=True).reason is Reason.FULL
+    assert node.admission.wanted([other.id[-32:]]) == []
 
 
 def test_a_near_duplicate_is_refused_and_told_what_to_vote_for(node, alice, bob):
@@ -197,7 +232,7 @@ def test_a_dispute_removes_a_wrong_code_everywhere_whatever_comes_first(tmp_path
     assert second.offer(record).reason is Reason.WRONG_CODE
     for node in (first, second):
         assert node.store.lessons("coding") == []
-        assert node.store.ids("coding") == [dispute.id[-32:]]
+        assert list(node.store.ids("coding")) == [dispute.id[-32:]]
         assert node.score(alice) < NEWCOMER < node.score(bob)
     assert first.store.digest("coding") == second.store.digest("coding")
     # Offered again it costs nobody anything more.

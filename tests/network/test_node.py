@@ -88,7 +88,7 @@ def test_a_node_that_nobody_can_find_any_more_finds_the_others(start_node):
 
 
 def test_hostile_peers_are_refused_and_counted_and_the_node_stays_well(start_node):
-    node = start_node()
+    node = start_node(exchange_bytes=2**17)
     wanted = {"garbage", "malformed", "sender_rate", "sync", "endless", "oversized", "stalled"}
     with subprocess.Popen(
         [sys.executable, "-m", "tests.network.hostile", node.address],

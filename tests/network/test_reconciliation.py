@@ -7,8 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zenso.errors import InputError
+from zenso.network import reconciliation
 from zenso.network.dag_cbor import encode
-from zenso.network.reconciliation import MAX_MESSAGE_BYTES, MAX_ROUNDS, MIN_MESSAGE_BYTES, Reconciler, SyncError
+from zenso.network.reconciliation import (
+    MAX_MESSAGE_BYTES,
+    MAX_ROUNDS,
+    MIN_MESSAGE_BYTES,
+    Reconciler,
+    SortedIds,
+    SyncError,
+)
 
 # Few distinct ids, so that sets overlap; many share a long beginning.
 IDS = st.integers(0, 2**12 - 1).map(lambda n: bytes(24) + n.to_bytes(8, "big")) | st.binary(min_size=32, max_size=32)
@@ -120,6 +128,32 @@ def test_a_peer_that_never_agrees_is_left():
         assert side.advance(encode([[b"", source.randbytes(16)]])) is not None
     with pytest.raises(SyncError, match="no end"):
         side.advance(encode([[b"", source.randbytes(16)]]))
+    side = Reconciler(random_ids(0, 100))
+    for _ in range(MAX_ROUNDS):
+        side.answer(encode([[b"", source.randbytes(16)]]))
+    with pytest.raises(SyncError, match="no end"):
+        side.answer(encode([[b"", source.randbytes(16)]]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sets(IDS, max_size=100), st.dictionaries(IDS, st.booleans(), max_size=30))
+def test_sorted_ids_change_as_sets_do(ids, changes):
+    changed = SortedIds(ids).changed(changes)
+    wanted = sorted(ids.difference(changes).union(one for one, is_in in changes.items() if is_in))
+    assert list(changed) == wanted
+    assert changed.digest == SortedIds(wanted).digest
+    assert all(one in changed for one in wanted)
+    assert not any(one in changed for one, is_in in changes.items() if not is_in)
+    assert changed[2:7] == wanted[2:7]
+
+
+def test_what_a_side_learns_in_one_go_is_bounded(monkeypatch):
+    monkeypatch.setattr(reconciliation, "MAX_LEARNED", 50)
+    mine, theirs = random_ids(0, 1000), random_ids(1, 1000)
+    side, _, _ = exchange(mine, theirs, MIN_MESSAGE_BYTES)
+    assert 50 <= len(side.missing) < 150
+    assert side.missing < theirs
+    assert len(exchange(mine, [])[0].surplus) == 50
 
 
 def test_a_message_of_many_ranges_is_answered_within_the_bound():

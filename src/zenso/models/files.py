@@ -111,19 +111,28 @@ def check_folder(entry: ModelEntry, folder: Path, record: Path | None = None) ->
     checks, learnt = [], {}
     for file in entry.files:
         path = folder / file.name
-        key = str(path.absolute())
         before = _stamp(path)
-        if before is not None and known.get(key) == {**before, "sha256": file.sha256}:
+        if _is_known(known, file, path):
             checks.append(FileCheck(file, path, file.sha256, file.size))
             continue
         check = check_file(file, path)
         checks.append(check)
         # A file that changed while it was read is not remembered.
         if check.ok and before is not None and before == _stamp(path):
-            learnt[key] = {**before, "sha256": file.sha256}
+            learnt[str(path.absolute())] = {**before, "sha256": file.sha256}
     if record and learnt:
         _write_record(record, {**known, **learnt})
     return checks
+
+
+def was_verified(file: ModelFile, path: Path, record: Path) -> bool:
+    """Whether a file had the right bytes when it was last read for a record and is unchanged; it is not read."""
+    return _is_known(_read_record(record), file, path)
+
+
+def _is_known(known: dict[str, Any], file: ModelFile, path: Path) -> bool:
+    stamp = _stamp(path)
+    return stamp is not None and known.get(str(path.absolute())) == {**stamp, "sha256": file.sha256}
 
 
 def _stamp(path: Path) -> dict[str, int] | None:

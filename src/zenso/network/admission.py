@@ -1,6 +1,6 @@
 """What a node lets in: the checks of section 9, cheapest first, and what each outcome does to reputations.
 
-Order: sender, size and schema, whether it is known, clock, signature, model, work, rate, nonce, ownership, near
+Order: sender, size and schema, whether it is known, clock, signature, model, work, rate, nonce, room, ownership, near
 duplicates, recomputed code. Every check but the last two takes microseconds.
 
 A reputation belongs to a ``key:`` (a creator) or a ``peer:`` (what hands records over). Below ``CUT_OFF`` nothing is
@@ -36,6 +36,7 @@ _HOUR = 3_600_000  # milliseconds
 _VERIFIED, _DELIVERED = 0.25, 0.02
 MOST_VERIFIED = 1.0  # good outcomes beyond which right codes and won disputes, which only cost work, bring no more
 _REMEMBERED = 100_000  # refused ids, and peers' rates
+_RESERVED_FOR = (Operation.DELETE, Operation.DISPUTE)  # of a store that is nearly full
 _OPERATIONS_ON_OWN = (Operation.MODIFY, Operation.MERGE, Operation.DELETE)
 _PASSING = {Reason.ACCEPTED, Reason.KNOWN, Reason.CLOCK_AHEAD, Reason.SENDER_RATE, Reason.OVERLOADED}
 
@@ -221,6 +222,8 @@ class Admission:
         if record.operation in LESSONS and record.provenance != self.recomputer.space:
             raise _Refusal(Reason.OTHER_MODEL, "the code is of another model or version than this network's here")
         self._check_creator(record)
+        if not self.store.has_room(for_all=record.operation not in _RESERVED_FOR):
+            raise _Refusal(Reason.FULL, "this node's store is full; whoever runs it can raise store_bytes")
         for target in record.targets:
             known = self.store.entry(target)
             if record.operation in _OPERATIONS_ON_OWN and known is not None and known.creator != record.creator:
@@ -326,11 +329,14 @@ class Admission:
     def _count_vote(self, vote: Record) -> None:
         """Let a reputable key's first vote on a lesson count for its creator, the less the more there were before."""
         lesson = self.store.entry(vote.targets[0])
-        if lesson is None or lesson.creator == vote.creator or vote.creator in self.store.votes(lesson.id):
+        standing = self.standing(vote.creator)
+        # Those of no standing come in any number: they are not counted through.
+        if standing == 0 or lesson is None or lesson.creator == vote.creator:
             return
-        weight = self.standing(vote.creator) / (1 + self.store.count_votes(vote.creator, lesson.creator))
-        if weight > 0:
-            self._observe(f"key:{lesson.creator.hex()}", good=vote.vote > 0, weight=weight)
+        if vote.creator in self.store.votes(lesson.id):
+            return
+        weight = standing / (1 + self.store.count_votes(vote.creator, lesson.creator))
+        self._observe(f"key:{lesson.creator.hex()}", good=vote.vote > 0, weight=weight)
 
     def _is_drawn(self, creator: bytes) -> bool:
         newcomer, known = SAMPLES

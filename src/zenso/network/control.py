@@ -86,6 +86,14 @@ async def _reply(line: bytes, answer: Answer) -> dict[str, Any]:
         return {"error": f"{type(error).__name__} in the node; see its log"}
 
 
+def runs(folder: Path) -> bool:
+    """Whether a node that can be asked runs in a folder."""
+    path = folder / SOCKET_NAME
+    _check_length(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 def ask(folder: Path, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
     """Ask a running node.
 

@@ -61,6 +61,7 @@ class Experiences:
         self.memory = memory
         self._admission = admission
         self._store = admission.store
+        self._indexed: set[bytes] | None = None  # ids of the lessons in the memory, once that was looked into
 
     def update(self) -> Update:
         """Bring the memory up to date with the records: call it when some were admitted, in a thread of its own.
@@ -72,14 +73,19 @@ class Experiences:
         StorageError
             The disk refuses; what is left is done by the next call.
         """
-        standing = {cid_text(one): one for domain in self._admission.domains for one in self._store.lessons(domain)}
-        held = set(self.memory.ids())
-        removed = self.memory.delete(sorted(held - standing.keys()))
+        if self._indexed is None:
+            self._indexed = set(map(parse_id, self.memory.ids()))
+        standing = [one for domain in self._admission.domains for one in self._store.lessons(domain)]
+        gone = self._indexed.difference(standing)
+        removed = self.memory.delete(sorted(map(cid_text, gone)))
+        self._indexed -= gone
         wrong: list[Record] = []
-        missing = [one for name, one in standing.items() if name not in held]
+        missing = [one for one in standing if one not in self._indexed]
         for start in range(0, len(missing), _AT_ONCE):
             part = missing[start : start + _AT_ONCE]
             wrong += self._index([record for one in part if (record := self._store.get(one)) is not None])
+            self._indexed.update(part)
+        self._indexed.difference_update(record.id for record in wrong)
         return Update(len(missing) - len(wrong), removed, wrong)
 
     def search(self, query: str, domain: str, k: int = 5, min_confidence: float = 0.0) -> list[Experience]:

@@ -13,7 +13,7 @@ import trio
 from libp2p.abc import INetStream
 
 from zenso.errors import StorageError
-from zenso.network import sync
+from zenso.network import objects, sync
 from zenso.network.addresses import peer_of
 from zenso.network.admission import Admission, Verdict
 from zenso.network.channel import Channel
@@ -21,8 +21,10 @@ from zenso.network.control import Answer, serve_control
 from zenso.network.dag_cbor import CID_PREFIX
 from zenso.network.folder import NodeFolder
 from zenso.network.inbox import Inbox
+from zenso.network.objects import ObjectServer, ObjectStore, Part
 from zenso.network.peers import HARMLESS, LEFT, PeerBook, PeerFault
 from zenso.network.reasons import Blame, Reason
+from zenso.network.reconciliation import SortedIds
 from zenso.network.records import MAX_RECORD_BYTES
 from zenso.network.store import RecordStore
 from zenso.network.transport import Transport
@@ -40,6 +42,7 @@ _ENOUGH_PEERS = 8  # beyond which no others are looked for
 _ANSWERED_AT_ONCE = 8  # synchronisations that peers began; one of each
 _BEGUN_AT_ONCE = 8  # synchronisations that this node began
 _OFFERED_AT_ONCE = 32
+_ASKING = 0.75  # of an exchange's time, after which this node asks for no more: what it has asked for still comes
 _VERDICT_SECONDS = 30.0
 _RESTART_SECONDS = 1.0
 _RATE_WEIGHT = 0.01  # of a message too many: neighbours of a busy peer pass on much
@@ -65,6 +68,8 @@ class NodeLoop:
         Answers requests of the control socket.
     on_change : callable
         Told when records were accepted, or disputes settled.
+    shared : ObjectStore or None
+        The large objects that peers may have.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class NodeLoop:
         admission: Admission,
         answer: Answer,
         on_change: Callable[[], None],
+        shared: ObjectStore | None = None,
     ) -> None:
         self._on_change = on_change
         self._folder = folder
@@ -85,6 +91,9 @@ class NodeLoop:
         self._limits = limits
         self._inbox = Inbox(admission, limits.waiting)
         self._book = PeerBook(limits.messages_per_second, limits.burst, limits.ban_seconds)
+        self._objects = ObjectServer(
+            shared, limits.objects_at_once, limits.object_bytes_per_second, limits.exchange_seconds
+        )
         self.counts: Counter[str] = Counter()
         self._transport: Transport | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -92,6 +101,8 @@ class NodeLoop:
         self._offers: dict[bytes, _Offer] = {}
         self._syncing: set[str] = set()
         self._answering: set[str] = set()
+        self._wake = trio.Event()  # there is something to judge
+        self._admitting = trio.Lock()
         self._began = time.monotonic()
 
     # --- from other threads ---------------------------------------------------------------------------------------
@@ -118,6 +129,15 @@ class NodeLoop:
         """Send a record to the peers that follow its domain, from another thread; return how many peers there are."""
         return int(trio.from_thread.run(self._publish, domain, record, trio_token=self._token))
 
+    def fetch_object(self, part: Part, on_length: Callable[[int], None]) -> None:
+        """Fetch an object from peers, from another thread; see ``objects.fetch_object``."""
+        try:
+            trio.from_thread.run(
+                objects.fetch_object, self, part, on_length, self._limits.step_seconds, trio_token=self._token
+            )
+        except (trio.RunFinishedError, trio.Cancelled) as error:
+            raise objects.ObjectMissingError("the node has ended") from error
+
     # --- what is shown --------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
@@ -130,7 +150,7 @@ class NodeLoop:
             "uptime_seconds": time.monotonic() - self._began,
             "peers": transport.peers if transport is not None else [],
             "refused": dict(self._book.refused),
-            "counts": dict(self.counts),
+            "counts": {**self.counts, **self._objects.counts},
             "waiting": len(self._offers),
         }
 
@@ -155,8 +175,6 @@ class NodeLoop:
 
     async def _main(self, on_ready: Callable[[], None]) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        self._wake = trio.Event()
-        self._admitting = trio.Lock()
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
             await nursery.start(serve_control, self._folder.path, self._answer_control)
@@ -189,12 +207,13 @@ class NodeLoop:
             waiting=self._limits.waiting,
             gate=self._gate,
             welcome=self._welcome,
-            on_fault=self._fault,
+            on_fault=self.fault,
         )
         async with transport.running():
             self._transport = transport
             try:
                 transport.handle(sync.PROTOCOL, self._answer_sync)
+                transport.handle(objects.PROTOCOL, self._answer_object)
                 for topic in topics.values():
                     await transport.subscribe(topic, self._verdict)
                 on_ready()
@@ -202,6 +221,7 @@ class NodeLoop:
                     nursery.start_soon(self._watch, transport, nursery)
                     nursery.start_soon(self._remember, transport)
                     nursery.start_soon(self._discover, transport)
+                    nursery.start_soon(transport.leave_silent, self._limits.silence_seconds)
                     nursery.start_soon(self._synchronise_regularly, transport, nursery)
                     for peer in self._settings.peers:
                         nursery.start_soon(self._stay_connected, transport, peer)
@@ -211,7 +231,8 @@ class NodeLoop:
     # --- peers ----------------------------------------------------------------------------------------------------
 
     def _gate(self, peer: str) -> bool:
-        if self._book.is_banned(peer):
+        # What cannot be recomputed yet comes by synchronisation, once it can.
+        if self._book.is_banned(peer) or not self._can_judge:
             return False
         if self._book.take(peer):
             return True
@@ -219,10 +240,16 @@ class NodeLoop:
             self._cut_off(peer)
         return False
 
+    @property
+    def _can_judge(self) -> bool:
+        """Whether the model is there; until then nothing is taken, and nobody waits for a verdict."""
+        return self._admission.recomputer.is_loaded
+
     def _welcome(self, peer: str) -> bool:
         return not self._book.is_banned(peer) and not self._admission.is_cut_off(peer)
 
-    async def _fault(self, peer: str, reason: str) -> None:
+    async def fault(self, peer: str, reason: str) -> None:
+        """Count what a peer did wrong, against it."""
         if reason == LEFT:
             self.counts[LEFT] += 1
             return
@@ -238,14 +265,16 @@ class NodeLoop:
     async def _watch(self, transport: Transport, nursery: trio.Nursery) -> None:
         """Synchronise with whom is new, and leave whom is cut off."""
         known: set[str] = set()
+        could_judge = False
         while True:
-            connected = set(transport.peers)
+            connected, can_judge = set(transport.peers), self._can_judge
             for peer in connected:
                 if not self._welcome(peer):
                     await transport.disconnect(peer)
-                elif peer not in known and transport.id < peer:  # one of the two
+                # One of the two begins; but peers that came before the model was there were sent away.
+                elif can_judge and peer not in known and (transport.id < peer or not could_judge):
                     nursery.start_soon(self._synchronise, transport, peer)
-            known = connected
+            known, could_judge = connected if can_judge else set(), can_judge
             await trio.sleep(_WATCH_SECONDS)
 
     async def _stay_connected(self, transport: Transport, address: str) -> None:
@@ -364,9 +393,9 @@ class NodeLoop:
         """Those that are followed."""
         return self._settings.domains
 
-    async def ids(self, domain: str) -> list[bytes]:
-        """Return the digests of a domain's records."""
-        found: list[bytes] = await trio.to_thread.run_sync(self._store.ids, domain)
+    async def ids(self, domain: str) -> SortedIds:
+        """Return the digests of a domain's records, as they are now."""
+        found: SortedIds = await trio.to_thread.run_sync(self._store.ids, domain)
         return found
 
     async def raw(self, digests: Sequence[bytes]) -> list[bytes]:
@@ -391,7 +420,7 @@ class NodeLoop:
         """Make up for what gossip lost: it promises nothing."""
         while True:
             await trio.sleep(self._limits.sync_seconds * random.uniform(0.75, 1.25))  # noqa: S311 - so as not all at once
-            candidates = [peer for peer in transport.peers if self._welcome(peer)]
+            candidates = self.connected() if self._can_judge else []
             if candidates and len(self._syncing) < _BEGUN_AT_ONCE:  # a slow peer holds up nobody else
                 nursery.start_soon(self._synchronise, transport, random.choice(candidates))  # noqa: S311
 
@@ -401,10 +430,10 @@ class NodeLoop:
         self._syncing.add(peer)
         try:
             for domain in self.domains:
-                channel = self._channel(await transport.open(peer, sync.PROTOCOL))
+                channel = self._sync_channel(await transport.open(peer, sync.PROTOCOL))
                 try:
                     with trio.fail_after(self._limits.exchange_seconds):
-                        done = await sync.synchronise(channel, self, domain)
+                        done = await sync.synchronise(channel, self, domain, _ASKING * self._limits.exchange_seconds)
                 finally:
                     await channel.close()
                 self.counts["exchanges"] += 1
@@ -412,16 +441,16 @@ class NodeLoop:
                 self.counts["pushed"] += done.pushed
                 self.counts["exchanged_bytes"] += done.sent_bytes + done.received_bytes
         except PeerFault as fault:
-            await self._fault(peer, fault.reason)
+            await self.fault(peer, fault.reason)
         except trio.TooSlowError:
-            await self._fault(peer, "endless")
+            await self.fault(peer, "endless")
         finally:
             self._syncing.discard(peer)
 
     async def _answer_sync(self, stream: INetStream) -> None:
-        channel = self._channel(stream)
+        channel = self._sync_channel(stream)
         peer = channel.peer
-        if peer in self._answering or len(self._answering) >= _ANSWERED_AT_ONCE:
+        if not self._can_judge or peer in self._answering or len(self._answering) >= _ANSWERED_AT_ONCE:
             await channel.reset()
             return
         self._answering.add(peer)
@@ -429,13 +458,34 @@ class NodeLoop:
             with trio.fail_after(self._limits.exchange_seconds):
                 await sync.answer(channel, self)
         except PeerFault as fault:
-            await self._fault(peer, fault.reason)
+            await self.fault(peer, fault.reason)
         except trio.TooSlowError:
-            await self._fault(peer, "endless")
+            await self.fault(peer, "endless")
         finally:
             self._answering.discard(peer)
             await channel.reset()
 
-    def _channel(self, stream: INetStream) -> Channel:
+    def _sync_channel(self, stream: INetStream) -> Channel:
         limits = self._limits
         return Channel(stream, sync.FRAME_BYTES, limits.exchange_bytes, limits.step_seconds)
+
+    # --- large objects --------------------------------------------------------------------------------------------
+
+    def connected(self) -> list[str]:
+        """Return the peers that are connected and not cut off."""
+        return [peer for peer in self._transport.peers if self._welcome(peer)] if self._transport is not None else []
+
+    async def open(self, peer: str, protocol: str) -> INetStream:
+        """Open a stream to a peer; raises PeerFault."""
+        if self._transport is None:
+            raise PeerFault(LEFT, "the transport is started again")
+        return await self._transport.open(peer, protocol)
+
+    async def _answer_object(self, stream: INetStream) -> None:
+        channel = Channel(stream, objects.QUESTION_BYTES, objects.MOST_BYTES, self._limits.step_seconds)
+        try:
+            await self._objects.answer(channel)
+        except PeerFault as fault:
+            await self.fault(channel.peer, fault.reason)
+        finally:
+            await channel.reset()

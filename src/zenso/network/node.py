@@ -24,10 +24,13 @@ from zenso.models import OnProgress, silent
 from zenso.network.admission import HOURLY, Admission
 from zenso.network.experiences import Experiences, prompt_block
 from zenso.network.folder import read_folder
+from zenso.network.loading import ModelFetches, ModelLoading
 from zenso.network.loop import NodeLoop
 from zenso.network.recomputation import Recomputer
 from zenso.network.records import LESSONS, Operation, Record, parse_id, sign_record
+from zenso.network.shared_models import SharedModels
 from zenso.network.store import RecordStore
+from zenso.network.transport import first_error
 from zenso.zen import ZenEncoder, load_encoder
 
 T = TypeVar("T")
@@ -52,7 +55,8 @@ class Node:
     folder : Path
         Made by ``create_folder``.
     encoder : callable, optional
-        Returns the encoder of a model's name; called when one is first needed. By default the node loads its own.
+        Returns the encoder of a model's name; called in a thread when the node listens, and again where it fails. By
+        default the node loads its own, and asks peers for the model where no other source gives it.
     on_progress : callable
         Told of the fetches of models.
 
@@ -69,10 +73,14 @@ class Node:
     ) -> None:
         self.folder = read_folder(folder)
         self._lock = self.folder.lock()
-        self._load = encoder or partial(load_encoder, on_progress=on_progress)
-        domains = self.folder.settings.domains
-        self.store = RecordStore(self.folder.records_path)
-        self._recomputer = Recomputer(lambda: self._load(self.folder.settings.model))
+        settings = self.folder.settings
+        domains, limits = settings.domains, settings.limits
+        self.store = RecordStore(
+            self.folder.records_path, most_bytes=limits.store_bytes, most_reputations=limits.reputations
+        )
+        self._recomputer = Recomputer(
+            lambda: (encoder or partial(load_encoder, on_progress=self._loading.tell))(settings.model)
+        )
         own = self.folder.identity.public_key
         self._admission = Admission(self.store, self._recomputer, domains, clock=time.time, own=own)
         self._memory = Memory.open(self.folder.memory_path, encoder=lambda: self._recomputer.encoder)
@@ -80,7 +88,11 @@ class Node:
         self._changed, self._closing = threading.Event(), threading.Event()
         self._changed.set()  # as far as is known
         self._indexer = threading.Thread(target=self._index, name="zenso-node-index", daemon=True)
-        self._loop = NodeLoop(self.folder, self.store, self._admission, self._answer, self._changed.set)
+        shared = SharedModels() if settings.share_models else None
+        self._loop = NodeLoop(self.folder, self.store, self._admission, self._answer, self._changed.set, shared)
+        fetch = self._loop.fetch_object
+        self._loading = ModelLoading(settings.model, self._recomputer, fetch, on_progress, self._indexer.start)
+        self._fetches = ModelFetches(fetch)
         self._outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()  # None: it listens
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="zenso-node", daemon=True)
@@ -96,8 +108,8 @@ class Node:
             raise
         if outcome is not None:
             self.close()
-            raise _first(outcome)
-        self._indexer.start()
+            raise first_error(outcome)
+        self._loading.start()
         return self
 
     def __exit__(
@@ -108,6 +120,7 @@ class Node:
     def close(self) -> None:
         """End it; what was accepted is on the disk."""
         self._loop.stop()
+        self._loading.close()
         self._closing.set()
         self._changed.set()
         for thread in (self._thread, self._indexer):
@@ -117,8 +130,13 @@ class Node:
         self.store.close()
         self._lock.close()
 
-    def run_until_signal(self) -> None:
+    def run_until_signal(self, on_model: Callable[[], None] = lambda: None) -> None:
         """Wait for SIGTERM, or raise KeyboardInterrupt at SIGINT; to be called in the main thread.
+
+        Parameters
+        ----------
+        on_model : callable
+            Called once the model is there.
 
         Raises
         ------
@@ -127,8 +145,12 @@ class Node:
         """
         ended = threading.Event()
         before = signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        told = False
         try:
             while not ended.wait(0.5):
+                if not told and self._recomputer.is_loaded:
+                    on_model()
+                    told = True
                 if not self._thread.is_alive():
                     raise NodeFailedError(f"the node has ended: {self._failure}; see the log")
         finally:
@@ -147,11 +169,15 @@ class Node:
             }
             for name in self.folder.settings.domains
         }
-        return {**self._call(self._loop.status), "domains": domains}
+        return {**self._call(self._loop.status), "domains": domains, "model": self._loading.status()}
 
     def peers(self) -> list[dict[str, Any]]:
         """Return what is known of each peer, those that are connected first."""
         return self._call(self._loop.peers)
+
+    def fetch(self, model: str) -> dict[str, Any]:
+        """Begin to fetch a model from peers into the cache, or tell how far that is; see ``ModelFetches.progress``."""
+        return self._fetches.progress(model)
 
     def submit(
         self,
@@ -186,6 +212,7 @@ class Node:
         InputError
             It cannot be an experience, or this node itself refuses it, and why.
         """
+        self._loading.wait()
         return self._send_record(
             self._experiences.sign_lesson(
                 self.folder.identity,
@@ -213,6 +240,7 @@ class Node:
         InputError
             Also where the code is right: a false dispute would cost this node its reputation.
         """
+        self._loading.wait()
         lesson = self._held(target)
         if lesson.operation in LESSONS and self._recomputer.is_right(lesson):
             raise InputError(f"the code of {target} is that of its text, recomputed here; there is nothing to dispute")
@@ -262,6 +290,7 @@ class Node:
         InputError
             The query is empty, or the domain is not followed.
         """
+        self._loading.wait()
         domains = self.folder.settings.domains if domain is None else [self._followed(domain)]
         found = [hit for one in domains for hit in self._experiences.search(query, one, k, min_confidence)]
         best = sorted(found, key=lambda hit: (-hit.score, hit.id))[:k]
@@ -269,6 +298,7 @@ class Node:
 
     def _send_record(self, record: Record) -> dict[str, Any]:
         """Offer an own record to this node, and if it passes to its peers."""
+        self._loading.wait()
         verdict = self._admission.offer(record.encoded, _PEER_OF_OWN, own=True)
         if not verdict.accepted:
             raise InputError(f"refused ({verdict.reason}): {verdict.text}")
@@ -338,7 +368,7 @@ class Node:
         try:
             self._loop.run(lambda: self._outcome.put(None))
         except BaseException as error:  # noqa: BLE001 - it is told to who waits
-            self._failure = _first(error)
+            self._failure = first_error(error)
             self._outcome.put(error)
 
     def _call(self, function: Callable[[], T]) -> T:
@@ -357,6 +387,7 @@ class Node:
             "vote": self.vote,
             "dispute": self.dispute,
             "search": self.search,
+            "fetch": self.fetch,
         }
         if command not in commands:
             raise InputError(f"there is no command {command!r}; this node may be older than the one that asks it")
@@ -373,10 +404,3 @@ def _shown(record: Record) -> dict[str, Any]:
         "creator": record.creator.hex(),
         "created_at": record.created_at,
     }
-
-
-def _first(error: BaseException) -> BaseException:
-    """Return the error within groups of one, which trio makes."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     OTHER_MODEL = "other_model"
     KNOWN = "known"
     OVERLOADED = "overloaded"
+    FULL = "full"
     DUPLICATE = "duplicate"
     LOW_WORK = "low_work"
     CUT_OFF = "cut_off"

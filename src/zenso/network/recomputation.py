@@ -30,8 +30,13 @@ class Recomputer:
     def __init__(self, encoder: ZenEncoder | Callable[[], ZenEncoder]) -> None:
         self._given = encoder
         self._loading = Lock()
-        self._loaded: ZenEncoder | None = None
+        self._loaded: ZenEncoder | None = None if callable(encoder) else encoder
         self._embedded = lru_cache(_KEPT)(self._embed)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the encoder is there; what needs it may wait for long, or fail, where it is not."""
+        return self._loaded is not None
 
     @property
     def encoder(self) -> ZenEncoder:

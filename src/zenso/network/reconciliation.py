@@ -14,9 +14,10 @@ Fingerprints are BLAKE3 of the ids one after the other: unlike sums, nobody can 
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import islice, pairwise
+from typing import NamedTuple, Self, TypeAlias, overload
 
 from blake3 import blake3
 
@@ -26,12 +27,13 @@ from zenso.network.dag_cbor import DIGEST_BYTES, decode, encode
 MAX_MESSAGE_BYTES = 262_144
 MIN_MESSAGE_BYTES = 2_048
 MAX_ROUNDS = 1_000
-MAX_MISSING = 100_000  # learned in one go; the next reconciliation finds the others
+MAX_LEARNED = 100_000  # ids that one side lacks, learned in one go; the next reconciliation finds the others
 _FINGERPRINT_BYTES = 16
 _LISTED = 32  # a range of so few ids is listed
 _PIECES = 16  # that a longer one is cut into
 # In CBOR an id takes 34 bytes; a range without its ids 58 at most: two heads, the upper end, the fingerprint.
 _ID_BYTES, _RANGE_BYTES = 34, 58
+_MOST_LISTED = MAX_MESSAGE_BYTES // _ID_BYTES + 1  # one more than any message has room for
 
 _Content: TypeAlias = bytes | list[bytes] | None
 
@@ -45,6 +47,69 @@ class _Range(NamedTuple):
     content: _Content
 
 
+class SortedIds(Sequence[bytes]):
+    """Digests in order, in one buffer of 32 bytes each: it does not change, so all that reconcile share it.
+
+    Parameters
+    ----------
+    ids : iterable of bytes
+        Digests of 32 bytes.
+    """
+
+    def __init__(self, ids: Iterable[bytes] = ()) -> None:
+        self._flat = memoryview(b"".join(sorted(set(ids))))
+
+    def __len__(self) -> int:
+        return len(self._flat) // DIGEST_BYTES
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[bytes]: ...
+    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return bytes(self._flat[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES])
+
+    def __contains__(self, one: object) -> bool:
+        place = self.place(one) if isinstance(one, bytes) else len(self)
+        return place < len(self) and self[place] == one
+
+    def place(self, one: bytes, start: int = 0) -> int:
+        """Return where a digest is, or would be, from a place on."""
+        return bisect_left(self, one, lo=start)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """BLAKE3 of all of them: 32 bytes."""
+        return blake3(self._flat).digest()
+
+    def fingerprint(self, start: int, end: int) -> bytes:
+        """Return 16 bytes of BLAKE3 of those from place ``start`` to before ``end``."""
+        if end - start == len(self):
+            return self.digest[:_FINGERPRINT_BYTES]
+        part = self._flat[start * DIGEST_BYTES : end * DIGEST_BYTES]
+        return blake3(part).digest(length=_FINGERPRINT_BYTES)
+
+    def changed(self, changes: Mapping[bytes, bool]) -> Self:
+        """Return what comes of adding the digests that are True and taking out those that are False."""
+        if len(changes) > len(self) // 8:
+            kept = {one for one in self if one not in changes}
+            return type(self)(kept.union(one for one, is_in in changes.items() if is_in))
+        parts: list[bytes | memoryview] = []
+        last = 0
+        for one, is_in in sorted(changes.items()):
+            place = self.place(one, last)
+            held = place < len(self) and self[place] == one
+            parts += (self._flat[last * DIGEST_BYTES : place * DIGEST_BYTES], one if is_in else b"")
+            last = place + held
+        made = type(self)()
+        made._flat = memoryview(b"".join([*parts, self._flat[last * DIGEST_BYTES :]]))  # noqa: SLF001 - of its own kind
+        return made
+
+
 class Reconciler:
     """One side's set of ids as it stands now, and what was learned about the other's.
 
@@ -54,7 +119,7 @@ class Reconciler:
     Parameters
     ----------
     ids : iterable of bytes
-        Digests of 32 bytes.
+        Digests of 32 bytes; ``SortedIds`` are taken as they are.
     max_message_bytes : int
         Of the messages made here; those of the other side may have ``MAX_MESSAGE_BYTES``.
 
@@ -68,8 +133,7 @@ class Reconciler:
         if not MIN_MESSAGE_BYTES <= max_message_bytes <= MAX_MESSAGE_BYTES:
             bounds = f"{MIN_MESSAGE_BYTES} to {MAX_MESSAGE_BYTES}"
             raise InputError(f"messages of at most {max_message_bytes} bytes; give {bounds}")
-        self._ids = sorted(set(ids))
-        self._flat = memoryview(b"".join(self._ids))
+        self._ids = ids if isinstance(ids, SortedIds) else SortedIds(ids)
         self._limit = max_message_bytes
         self._rounds = 0
         self.missing: set[bytes] = set()
@@ -77,8 +141,9 @@ class Reconciler:
 
     def begin(self) -> bytes:
         """Return the first message."""
-        whole = _Range(b"", self._ids) if len(self._ids) <= _LISTED else _Range(b"", self._fingerprint(0, None))
-        return _encoded([whole])
+        count = len(self._ids)
+        whole = self._ids[:] if count <= _LISTED else self._ids.fingerprint(0, count)
+        return _encoded([_Range(b"", whole)])
 
     def answer(self, message: bytes) -> bytes:
         """Return the reply to a message of the side that began.
@@ -86,8 +151,9 @@ class Reconciler:
         Raises
         ------
         SyncError
-            It is no such message.
+            It is no such message, or there were too many.
         """
+        self._count_round()
         return _encoded(self._reply(_read(message), learn=False))
 
     def advance(self, reply: bytes) -> bytes | None:
@@ -98,12 +164,15 @@ class Reconciler:
         SyncError
             It is no reply, or there were too many.
         """
+        self._count_round()
+        ranges = self._reply(_read(reply), learn=True)
+        settled = all(content is None for _, content in ranges)
+        return None if settled or len(self.missing) >= MAX_LEARNED else _encoded(ranges)
+
+    def _count_round(self) -> None:
         self._rounds += 1
         if self._rounds > MAX_ROUNDS:
             raise SyncError(f"{MAX_ROUNDS} rounds of reconciliation and no end; leave this peer")
-        ranges = self._reply(_read(reply), learn=True)
-        settled = all(content is None for _, content in ranges)
-        return None if settled or len(self.missing) >= MAX_MISSING else _encoded(ranges)
 
     def _reply(self, message: list[_Range], *, learn: bool) -> list[_Range]:
         """Answer range by range, as far as the message has room; what is left is one fingerprint."""
@@ -111,7 +180,7 @@ class Reconciler:
         room = self._limit - 2 * _RANGE_BYTES  # the rest takes one more range, the message a head
         start = 0
         for upper, content in message:
-            end = bisect_left(self._ids, upper, lo=start) if upper else len(self._ids)
+            end = self._ids.place(upper, start) if upper else len(self._ids)
             for piece in self._answers(upper, content, (start, end), learn=learn):
                 if piece.content is None and made and made[-1].content is None:
                     made[-1] = piece  # settled ranges grow together
@@ -128,19 +197,24 @@ class Reconciler:
         """Yield this side's ranges for one of the other's."""
         start, end = bounds
         if isinstance(content, list):
-            mine = self._ids[start:end]
             if learn:
-                self.missing.update(set(content).difference(mine))
-                self.surplus.update(set(mine).difference(content))
+                self._learn(content, start, end)
+            mine = [] if learn else self._ids[start : min(end, start + _MOST_LISTED)]
             yield _Range(upper, None if learn or mine == content else mine)
-        elif content is None or content == self._fingerprint(start, end):
+        elif content is None or content == self._ids.fingerprint(start, end):
             yield _Range(upper, None)
         elif end - start <= _LISTED:
             yield _Range(upper, self._ids[start:end])
         else:
             cuts = [start + (end - start) * piece // _PIECES for piece in range(_PIECES + 1)]
             for first, last in pairwise(cuts):
-                yield _Range(self._ids[last] if last < end else upper, self._fingerprint(first, last))
+                yield _Range(self._ids[last] if last < end else upper, self._ids.fingerprint(first, last))
+
+    def _learn(self, listed: list[bytes], start: int, end: int) -> None:
+        self.missing.update(one for one in listed if one not in self._ids)
+        theirs = set(listed)
+        mine = (one for one in map(self._ids.__getitem__, range(start, end)) if one not in theirs)
+        self.surplus.update(islice(mine, max(0, MAX_LEARNED - len(self.surplus))))
 
     def _cut_short(self, made: list[_Range], piece: _Range, room: int) -> list[_Range]:
         """End a message that is full: as much of a list as there is room for, and a fingerprint of all the rest."""
@@ -148,14 +222,8 @@ class Reconciler:
         if isinstance(piece.content, list) and (fitting := (room - _RANGE_BYTES) // _ID_BYTES) > 0:
             upper = piece.content[fitting]  # there are more, or it would have fitted
             made.append(_Range(upper, piece.content[:fitting]))
-        first = bisect_left(self._ids, upper) if upper else 0
-        return [*made, _Range(b"", self._fingerprint(first, None))]
-
-    def _fingerprint(self, start: int, end: int | None) -> bytes:
-        """Return that of the ids from place ``start`` to before ``end``."""
-        last = len(self._ids) if end is None else end
-        part = self._flat[start * DIGEST_BYTES : last * DIGEST_BYTES]
-        return blake3(part).digest(length=_FINGERPRINT_BYTES)
+        first = self._ids.place(upper) if upper else 0
+        return [*made, _Range(b"", self._ids.fingerprint(first, len(self._ids)))]
 
 
 def _encoded(ranges: list[_Range]) -> bytes:

@@ -27,7 +27,12 @@ class NodeLimits(_Section):
     exchange_seconds: float = Field(default=300, gt=0, description="for one synchronisation with one peer")
     exchange_bytes: int = Field(default=256 * 2**20, ge=65_536, description="taken in one synchronisation")
     sync_seconds: float = Field(default=15, gt=0, description="between synchronisations with a peer chosen by chance")
+    silence_seconds: float = Field(default=20, gt=0, description="until a connection without an answer is closed")
+    store_bytes: int = Field(default=4 * 2**30, ge=2**20, description="of records on the disk")
+    reputations: int = Field(default=100_000, ge=1000, description="keys and peers whose reputation is kept")
     ban_seconds: float = Field(default=3600, ge=0, description="for which a peer is cut off")
+    objects_at_once: int = Field(default=4, ge=1, description="peers to whom large objects are sent")
+    object_bytes_per_second: float = Field(default=100e6, gt=0, description="of large objects, to all peers together")
 
 
 class NodeSettings(_Section):
@@ -37,6 +42,7 @@ class NodeSettings(_Section):
     peers: list[str] = Field(default_factory=list, max_length=200, description="addresses with /p2p/ and an id")
     domains: list[Domain] = Field(default=["general"], min_length=1, max_length=64, description="that are followed")
     model: str = Field(default="all-MiniLM-L6-v2", description="whose codes the records carry")
+    share_models: bool = Field(default=True, description="peers may fetch verified models of this machine")
     limits: NodeLimits = NodeLimits()
 
     @field_validator("domains")
@@ -71,7 +77,9 @@ def write_settings(folder: Path, settings: NodeSettings) -> Path:
         f"peers = {strings(settings.peers)}\n\n"
         "# What is exchanged: the records of these domains.\n"
         f"domains = {strings(settings.domains)}\n\n"
-        f'model = "{settings.model}"\n'
+        f'model = "{settings.model}"\n\n'
+        "# Whether peers may fetch models of this machine's cache, for which they reach no other source.\n"
+        f"share_models = {str(settings.share_models).lower()}\n"
     )
     try:
         path.write_text(text, "utf-8")

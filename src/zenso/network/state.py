@@ -15,12 +15,11 @@ any repetition give the same state on every node, and no consensus is needed.
   agree on it.
 """
 
-from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from blake3 import blake3
-
 from zenso.network.dag_cbor import DIGEST_BYTES
+from zenso.network.reconciliation import SortedIds
 from zenso.network.records import LESSONS, Operation, Record
 
 _REPLACING = frozenset({Operation.MODIFY, Operation.MERGE})
@@ -57,7 +56,6 @@ class State:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
-        self._wrong: set[bytes] = set()
         self._domains: dict[str, _Domain] = {}
 
     def __len__(self) -> int:
@@ -72,21 +70,15 @@ class State:
 
     def add(self, entry: Entry) -> None:
         """Add a record; adding it again changes nothing."""
-        if entry.id not in self._entries and entry.id not in self._wrong:
+        if entry.id not in self._entries:
             self._entries[entry.id] = entry
             self._domains.setdefault(entry.domain, _Domain()).add(entry)
 
     def exclude(self, record_id: bytes) -> None:
-        """Take out, for good, a record whose code was proven wrong; it need not be there."""
-        self._wrong.add(record_id)
+        """Take out a lesson whose code was proven wrong, if it is there; it is not to be added again."""
         entry = self._entries.pop(record_id, None)
         if entry is not None:
-            # What the record did is undone by adding its domain anew: rare, and plainly right.
-            rest = self._domains.pop(entry.domain).entries.values()
-            self._domains[entry.domain] = fresh = _Domain()
-            for one in rest:
-                if one.id != record_id:
-                    fresh.add(one)
+            self._domains[entry.domain].exclude(entry)
 
     def domains(self) -> dict[str, int]:
         """Return the number of records by domain."""
@@ -96,18 +88,22 @@ class State:
         """Return the ids of a domain's records."""
         return list(self._domains[domain].entries) if domain in self._domains else []
 
+    def sorted_ids(self, domain: str) -> SortedIds:
+        """Return the digests in the ids of a domain's records, in order."""
+        return self._domains[domain].sorted_ids() if domain in self._domains else SortedIds()
+
     def digest(self, domain: str) -> bytes:
         """Return BLAKE3 of the digests in the ids of a domain's records, in order: 32 bytes, equal for equal sets."""
-        return blake3(b"".join(sorted(one[-DIGEST_BYTES:] for one in self.ids(domain)))).digest()
+        return self.sorted_ids(domain).digest
 
     def lessons(self, domain: str) -> list[bytes]:
         """Return the ids of the lessons of a domain that stand."""
-        return [one for one in self.ids(domain) if self.stands(one)]
+        return list(self._domains[domain].standing) if domain in self._domains else []
 
     def stands(self, record_id: bytes) -> bool:
         """Tell whether a record is a lesson that is neither deleted nor replaced."""
         entry = self._entries.get(record_id)
-        return entry is not None and entry.operation in LESSONS and self._domains[entry.domain].stands(entry)
+        return entry is not None and record_id in self._domains[entry.domain].standing
 
     def votes(self, record_id: bytes) -> dict[bytes, int]:
         """Return the votes on a lesson, 1 or -1, by key."""
@@ -132,22 +128,74 @@ class _Domain:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, Entry] = {}
-        self._naming: dict[bytes, list[Entry]] = defaultdict(list)  # by target, which may not be known yet
+        self.standing: dict[bytes, None] = {}  # lessons, in the order in which they came to stand
+        # By target, which may not be known yet; apart, as there may be very many votes on one lesson.
+        self._naming: dict[Operation, dict[bytes, list[Entry]]] = {operation: {} for operation in Operation}
         self._deleted: set[bytes] = set()
+        self._sorted = SortedIds()
+        self._unsorted: dict[bytes, bool] = {}  # digests that came (True) or went since
+
+    def sorted_ids(self) -> SortedIds:
+        if self._unsorted:
+            self._sorted = self._sorted.changed(self._unsorted)
+            self._unsorted.clear()
+        return self._sorted
+
+    def exclude(self, lesson: Entry) -> None:
+        """Take out a lesson, and undo what it did: deletions that came through it."""
+        through, waiting = {lesson.id}, [lesson.id]
+        while waiting:
+            for one in self.naming(waiting.pop(), *_REPLACING):
+                if one.id not in through and one.creator == lesson.creator:
+                    through.add(one.id)
+                    waiting.append(one.id)
+        self._deleted -= through
+        touched = self._with_targets(through)
+        del self.entries[lesson.id]
+        self._unsorted[lesson.id[-DIGEST_BYTES:]] = False
+        for target in lesson.targets:
+            naming = self._naming[lesson.operation][target]
+            naming.remove(lesson)
+            if not naming:
+                del self._naming[lesson.operation][target]
+        for record_id in through - {lesson.id}:
+            entry = self.entries[record_id]
+            if self._is_named_by_deletion(entry) or self._replaces_deleted(entry):
+                touched |= self._delete([record_id])
+        self._judge(touched)
 
     def add(self, entry: Entry) -> None:
         self.entries[entry.id] = entry
+        self._unsorted[entry.id[-DIGEST_BYTES:]] = True
         for target in entry.targets:
-            self._naming[target].append(entry)
+            self._naming[entry.operation].setdefault(target, []).append(entry)
+        touched: set[bytes] = set()
         if entry.operation is Operation.DELETE:
-            self._delete([target for target in entry.targets if self._owns(entry, target)])
-        elif entry.operation in LESSONS and (self._is_named_by_deletion(entry) or self._replaces_deleted(entry)):
-            self._delete([entry.id])
+            touched = self._with_targets(entry.targets)
+            touched |= self._delete([target for target in entry.targets if self._owns(entry, target)])
+        elif entry.operation in LESSONS:
+            touched = self._with_targets([entry.id])
+            if self._is_named_by_deletion(entry) or self._replaces_deleted(entry):
+                touched |= self._delete([entry.id])
+        self._judge(touched)
 
     def naming(self, target: bytes, *operations: Operation) -> list[Entry]:
-        return [one for one in self._naming.get(target, ()) if one.operation in operations]
+        return [one for operation in operations for one in self._naming[operation].get(target, ())]
 
-    def stands(self, lesson: Entry) -> bool:
+    def _with_targets(self, ids: Iterable[bytes]) -> set[bytes]:
+        """Return records and what they name: whether those stand depends on them."""
+        known = [entry for one in ids if (entry := self.entries.get(one)) is not None]
+        return {one for entry in known for one in (entry.id, *entry.targets)}
+
+    def _judge(self, ids: Iterable[bytes]) -> None:
+        for one in ids:
+            entry = self.entries.get(one)
+            if entry is not None and entry.operation in LESSONS and self._stands(entry):
+                self.standing[one] = None
+            else:
+                self.standing.pop(one, None)
+
+    def _stands(self, lesson: Entry) -> bool:
         return lesson.id not in self._deleted and not any(
             self._owns(one, lesson.id) and (one.id not in self._deleted or self._is_named_by_deletion(one))
             for one in self.naming(lesson.id, *_REPLACING)
@@ -163,12 +211,15 @@ class _Domain:
     def _replaces_deleted(self, entry: Entry) -> bool:
         return any(target in self._deleted and self._owns(entry, target) for target in entry.targets)
 
-    def _delete(self, ids: list[bytes]) -> None:
-        """Delete lessons, and all that replace them."""
+    def _delete(self, ids: list[bytes]) -> set[bytes]:
+        """Delete lessons, and all that replace them; return those whose standing that may change."""
         waiting = [one for one in ids if one not in self._deleted]
-        self._deleted.update(waiting)
+        gone = set(waiting)
+        self._deleted |= gone
         while waiting:
             for one in self.naming(waiting.pop(), *_REPLACING):
                 if one.id not in self._deleted and self._replaces_deleted(one):
                     self._deleted.add(one.id)
+                    gone.add(one.id)
                     waiting.append(one.id)
+        return self._with_targets(gone)

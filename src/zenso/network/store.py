@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ import numpy as np
 
 from zenso.bitdelta.format import HEADER_BYTES, SLOT_BYTES
 from zenso.errors import IntegrityError, StorageError
-from zenso.network.dag_cbor import CID_BYTES, DIGEST_BYTES, content_id
+from zenso.network.dag_cbor import CID_BYTES, content_id
+from zenso.network.reconciliation import SortedIds
 from zenso.network.records import LESSONS, Operation, Record, decode_record
 from zenso.network.state import Entry, State
 from zenso.robust import Reputation
@@ -57,6 +59,11 @@ class RecordStore:
     ----------
     path : Path
         An SQLite file; made when missing, with its folder.
+    most_bytes : int, optional
+        That the file is to hold; ``has_room`` tells whether it does. Any number by default.
+    most_reputations : int
+        Keys and peers whose reputation is kept; beyond it those go that have the fewest good outcomes, and of equal
+        ones those with the fewest bad ones: they are next to newcomers, whom anyone can be again anyway.
 
     Raises
     ------
@@ -66,8 +73,9 @@ class RecordStore:
         It is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most_bytes: int | None = None, most_reputations: int = 100_000) -> None:
         self.path = path
+        self._most_bytes, self._most_reputations = most_bytes, most_reputations
         self._lock = threading.RLock()
         self._state = State()
         self._nearby: dict[str, _Signs] = {}
@@ -155,6 +163,15 @@ class RecordStore:
                 self._nearby.setdefault(entry.domain, _Signs()).add(entry.id, bits)
         return True
 
+    def has_room(self, *, for_all: bool) -> bool:
+        """Tell whether there is room for records of any kind; a sixteenth is kept for deletions and disputes."""
+        if self._most_bytes is None:
+            return True
+        with self._lock, self._translated():
+            pages = self._pragma("page_count") - self._pragma("freelist_count")
+            used = pages * self._pragma("page_size")
+        return used < self._most_bytes - (self._most_bytes // 16 if for_all else 0)
+
     def has_nonce(self, creator: bytes, nonce: int) -> bool:
         """Tell whether a creator has used a nonce."""
         with self._lock, self._translated():
@@ -181,7 +198,10 @@ class RecordStore:
             self._connection.execute("INSERT OR REPLACE INTO recomputed VALUES (?, ?)", (record_id, int(is_right)))
             if not is_right:
                 self._connection.execute("DELETE FROM records WHERE id = ?", (record_id,))
+                entry = self._state.get(record_id)
                 self._state.exclude(record_id)
+                if entry is not None and entry.domain in self._nearby:
+                    self._nearby[entry.domain].discard(record_id)
 
     def nearest(self, domain: str, code: bytes, within: int) -> list[bytes]:
         """Return lessons that stand whose pooled vectors differ from a code's in few of 384 signs, nearest first.
@@ -206,10 +226,10 @@ class RecordStore:
         with self._lock:
             return self._state.domains()
 
-    def ids(self, domain: str) -> list[bytes]:
-        """Return the digests (32 bytes, what ``Reconciler`` takes) of a domain's records."""
+    def ids(self, domain: str) -> SortedIds:
+        """Return the digests (32 bytes, what ``Reconciler`` takes) of a domain's records, as they are now."""
         with self._lock:
-            return [one[-DIGEST_BYTES:] for one in self._state.ids(domain)]
+            return self._state.sorted_ids(domain)
 
     def digest(self, domain: str) -> bytes:
         """Return 32 bytes that are equal on nodes that hold the same records of a domain."""
@@ -263,7 +283,22 @@ class RecordStore:
             row = (subject, new.good, new.bad, new.at)
             self._connection.execute("INSERT OR REPLACE INTO reputations VALUES (?, ?, ?, ?)", row)
             self._reputations[subject] = new
+            if len(self._reputations) > self._most_reputations:
+                self._forget(at)
         return new
+
+    def _forget(self, now: float) -> None:
+        """Forget a tenth of the reputations: those whose loss changes least."""
+
+        def loss(subject: str) -> tuple[float, float]:
+            known = self._reputations[subject].at_time(now)
+            return known.good, known.bad
+
+        gone = nsmallest(max(1, self._most_reputations // 10), self._reputations, key=loss)
+        with self._transaction():
+            self._connection.executemany("DELETE FROM reputations WHERE subject = ?", ((one,) for one in gone))
+        for one in gone:
+            del self._reputations[one]
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -341,6 +376,12 @@ class _Signs:
             self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
         self._rows[len(self._ids)] = np.frombuffer(bits, np.uint64)
         self._ids.append(cid)
+
+    def discard(self, cid: bytes) -> None:
+        if cid in self._ids:
+            place, last = self._ids.index(cid), self._ids.pop()
+            if last != cid:
+                self._ids[place], self._rows[place] = last, self._rows[len(self._ids)]
 
     def nearest(self, bits: bytes, within: int) -> list[bytes]:
         differing = np.bitwise_count(self._rows[: len(self._ids)] ^ np.frombuffer(bits, np.uint64)).sum(axis=1)

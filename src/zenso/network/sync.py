@@ -26,13 +26,15 @@ from zenso.network.channel import Channel
 from zenso.network.dag_cbor import DIGEST_BYTES
 from zenso.network.peers import LEFT, PeerFault
 from zenso.network.reasons import Reason
-from zenso.network.reconciliation import MAX_MESSAGE_BYTES, Reconciler, SyncError
+from zenso.network.reconciliation import MAX_MESSAGE_BYTES, Reconciler, SortedIds, SyncError
+from zenso.network.records import MAX_RECORD_BYTES
 
 PROTOCOL = "/zenso/sync/1"
 FRAME_BYTES = MAX_MESSAGE_BYTES + 1
 _BATCH = 256  # digests in one question
 _ACCEPTED_AT_ONCE = 64
 _PUSHED_AT_ONCE = 32  # records that are sent before the first verdict is awaited
+_RECORD_FRAME = MAX_RECORD_BYTES + 5  # length, kind, and the longest record
 _DOMAIN = re.compile(rb"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -43,8 +45,8 @@ class Holder(Protocol):
     def domains(self) -> Sequence[str]:
         """Those that are followed."""
 
-    async def ids(self, domain: str) -> list[bytes]:
-        """Return the digests of a domain's records."""
+    async def ids(self, domain: str) -> SortedIds:
+        """Return the digests of a domain's records, as they are now."""
 
     async def raw(self, digests: Sequence[bytes]) -> list[bytes]:
         """Return the records of digests, as far as they are held."""
@@ -67,15 +69,28 @@ class Exchange:
     received_bytes: int = 0
 
 
-async def synchronise(channel: Channel, holder: Holder, domain: str) -> Exchange:
-    """Bring both sides of a stream to the same records of a domain.
+async def synchronise(channel: Channel, holder: Holder, domain: str, seconds: float) -> Exchange:
+    """Bring both sides of a stream to the same records of a domain, or as near as one exchange may.
+
+    Parameters
+    ----------
+    channel : Channel
+    holder : Holder
+    domain : str
+    seconds : float
+        After which no more records are asked for, or sent: the next exchange goes on, and nobody is to blame.
 
     Raises
     ------
     PeerFault
         The peer broke the protocol, or refused.
     """
-    done = Exchange()
+    done, end = Exchange(), trio.current_time() + seconds
+
+    def portion(most: int) -> int:
+        """Return how many records there are room and time for."""
+        return min(most, channel.room // _RECORD_FRAME) if trio.current_time() < end else 0
+
     await channel.send(b"D" + domain.encode())
     await _expect(channel, b"D")
     sides = Reconciler(await holder.ids(domain))
@@ -88,16 +103,19 @@ async def synchronise(channel: Channel, holder: Holder, domain: str) -> Exchange
         except SyncError as error:
             raise PeerFault("sync", str(error)) from error
     missing = await holder.wanted(sides.missing)
-    for start in range(0, len(missing), _BATCH):
-        await _fetch(channel, holder, missing[start : start + _BATCH], done)
+    while missing and (count := portion(_BATCH)):
+        await _fetch(channel, holder, missing[:count], done)
+        del missing[:count]
     surplus = sorted(sides.surplus)
-    for start in range(0, len(surplus), _PUSHED_AT_ONCE):
-        records = await holder.raw(surplus[start : start + _PUSHED_AT_ONCE])
+    while surplus and (count := portion(_PUSHED_AT_ONCE)):
+        records = await holder.raw(surplus[:count])
+        del surplus[:count]
         for record in records:
             await channel.send(b"P" + record)
-        for _ in records:
-            await _expect(channel, b"A")
+        told = [await _expect(channel, b"A") for _ in records]
         done.pushed += len(records)
+        if Reason.FULL.encode() in told:
+            break
     done.sent_bytes, done.received_bytes = channel.sent_bytes, channel.received_bytes
     return done
 
@@ -119,6 +137,8 @@ async def _fetch(channel: Channel, holder: Holder, digests: Sequence[bytes], don
             break
         if answer[:1] != b"V":
             raise PeerFault("sync", "an answer that is no record")
+        if len(answer) > MAX_RECORD_BYTES + 1:
+            raise PeerFault("oversized", f"a record of {len(answer) - 1:,} bytes; at most {MAX_RECORD_BYTES:,}")
         digest = hashlib.sha256(answer[1:]).digest()
         if digest not in asked:
             raise PeerFault("sync", "a record that was not asked for")

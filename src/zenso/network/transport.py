@@ -17,14 +17,19 @@ from libp2p.crypto.ed25519 import create_new_key_pair as ed25519_pair
 from libp2p.crypto.x25519 import create_new_key_pair as x25519_pair
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
+from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.network.health.ping_probe import ping_connection
+from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, PROTOCOL_ID_V12, GossipSub
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.exceptions import MuxedConnError, MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
@@ -37,8 +42,12 @@ from zenso.network.peers import LEFT, PeerFault
 _DEGREE, _DEGREE_LOW, _DEGREE_HIGH = 6, 4, 12  # peers of a mesh, as libp2p's specification advises
 _ROOM = 24  # of the 32 messages that libp2p queues for a peer; one more is lost
 _ROOM_SECONDS = 2.0  # for which a slow peer holds up the others
+_DIAL_SECONDS = 20.0  # a lost packet of a handshake costs a second, and then two, and four
 _MOST_PEERS = 200
 _TABLE = TProtocol("/zenso")  # of the names of Kademlia's protocols
+
+# What libp2p raises where a connection breaks, whoever's fault that is.
+_BROKEN = (StreamError, ConnectionClosedError, RawConnError, IncompleteReadError, MuxedConnError, MuxedStreamError)
 
 Verdict = Callable[[str, bytes], Awaitable[bool]]  # of a message of a peer: True to pass it on
 Handler = Callable[[INetStream], Awaitable[None]]
@@ -161,6 +170,7 @@ class Transport:
         self._table: Any = KadDHT(
             self._host, DHTMode.SERVER, protocol_prefix=_TABLE, enable_providers=False, enable_values=False
         )
+        self._stuck: set[ID] = set()  # peers whose queues were waited for in vain, and are full since
         self._nursery: trio.Nursery | None = None
 
     @asynccontextmanager
@@ -206,9 +216,12 @@ class Transport:
 
     async def connect(self, text: str) -> bool:
         """Connect to an address that names a peer; False if nobody answers there."""
+        peer = info_from_p2p_addr(address(text))
+        # libp2p refuses for a minute to dial whom it could not reach; when to try again is decided by who calls this.
+        self._host.get_network().unblock_peer(peer.peer_id)
         try:
-            with trio.move_on_after(10) as limit:
-                await self._host.connect(info_from_p2p_addr(address(text)))
+            with trio.move_on_after(_DIAL_SECONDS) as limit:
+                await self._host.connect(peer)
         except (BaseLibp2pError, OSError, ExceptionGroup):
             return False
         return not limit.cancelled_caught
@@ -240,10 +253,36 @@ class Transport:
 
     async def disconnect(self, peer: str) -> None:
         """Close all connections to a peer."""
+        for connection in self._host.get_network().get_connections(ID.from_string(peer)):
+            await self._close(connection)
+
+    async def leave_silent(self, seconds: float) -> None:
+        """Close each connection on which a ping is not answered in so many seconds; runs until it is cancelled.
+
+        Across a partition, and to a machine that lost its power, connections look open for a quarter of an hour.
+        """
+        waiting: set[Any] = set()
+
+        async def ping(connection: Any) -> None:  # noqa: ANN401 - a connection of libp2p
+            if not (await ping_connection(connection, ping_timeout=seconds)).success:
+                await self._close(connection)
+            waiting.discard(connection)
+
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.sleep(seconds / 2)
+                for connection in self._host.get_network().get_connections():
+                    if connection not in waiting:
+                        waiting.add(connection)
+                        nursery.start_soon(ping, connection)
+
+    async def _close(self, connection: Any) -> None:  # noqa: ANN401 - a connection of libp2p
         with trio.move_on_after(2, shield=True):
             try:
-                await self._host.disconnect(ID.from_string(peer))
-            except (BaseLibp2pError, OSError):
+                # The socket first: libp2p says goodbye before it closes, and waits where nothing can be written.
+                await connection.muxed_conn.secured_conn.close()
+                await connection.close()
+            except Exception:  # noqa: BLE001 - of all that is told of it, something may fail; it is closed
                 return
 
     async def subscribe(self, topic: str, verdict: Verdict) -> None:
@@ -291,10 +330,17 @@ class Transport:
             raise PeerFault(LEFT, f"no stream to it can be opened ({error})") from error
 
     async def _room(self) -> None:
-        """Wait until no peer's queue is about to overflow, as long as that is worth it."""
+        """Wait until no peer's queue is about to overflow, but not twice for a peer that takes nothing."""
+        queues = self._pubsub.peer_queues
+
+        def full() -> set[ID]:
+            return {peer for peer, queue in queues.items() if len(queue) > _ROOM}
+
+        self._stuck &= full()
         with trio.move_on_after(_ROOM_SECONDS):
-            while any(len(queue) > _ROOM for queue in self._pubsub.peer_queues.values()):
+            while full() - self._stuck:
                 await trio.sleep(0.005)
+        self._stuck |= full()
 
     async def _guarded(self, stream: INetStream) -> None:
         """Handle one stream of a peer; libp2p would end the whole host at an error."""
@@ -306,6 +352,15 @@ class Transport:
             await self._accept(stream)
         except PeerFault as fault:
             await self._on_fault(peer, fault.reason)
+        except (*_BROKEN, trio.TooSlowError):
+            await self._on_fault(peer, LEFT)
         except Exception:  # noqa: BLE001 - from a peer, anything can come
             await self._on_fault(peer, "garbage")
             await self.disconnect(peer)
+
+
+def first_error(error: BaseException) -> BaseException:
+    """Return the error within groups of one, which trio makes."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

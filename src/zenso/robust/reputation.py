@@ -45,11 +45,17 @@ class Reputation:
         """
         if not (0 < weight < float("inf") and isfinite(at)):
             raise InputError(f"an outcome of weight {weight} at {at}; give a positive weight and a time in seconds")
-        now = max(at, self.at)
-        known, new = self._kept(now), weight * exp2((at - now) / self.half_life)
+        known = self.at_time(at)
+        new = weight * exp2((at - known.at) / self.half_life)
         return Reputation(
-            self.good * known + (new if good else 0.0), self.bad * known + (0.0 if good else new), now, self.half_life
+            known.good + (new if good else 0.0), known.bad + (0.0 if good else new), known.at, self.half_life
         )
+
+    def at_time(self, at: float) -> "Reputation":
+        """Return it as it weighs at a later time."""
+        now = max(at, self.at)
+        known = self._kept(now)
+        return Reputation(self.good * known, self.bad * known, now, self.half_life)
 
     def score(self, at: float) -> float:
         """Return how likely the next outcome is good, 0 to 1; that of a newcomer is 0.2."""

@@ -103,6 +103,17 @@ class DomainStatus(Strict):
     digest: str
 
 
+class ModelStatus(Strict):
+    """The model that the node judges records with; until it is loaded it takes none."""
+
+    name: str
+    loaded: bool
+    problem: Annotated[str | None, Field(description="why it could not be loaded; it is tried again")]
+    what: Annotated[str | None, Field(description="the file that is being fetched or made")]
+    done: int | None
+    total: int | None
+
+
 class NetworkStatus(Strict):
     """The node, its peers, and what it refused and why."""
 
@@ -112,6 +123,7 @@ class NetworkStatus(Strict):
     uptime_seconds: float
     peers: list[str]
     domains: dict[str, DomainStatus]
+    model: ModelStatus
     refused: Annotated[dict[str, int], Field(description="by reason")]
     counts: dict[str, int]
     waiting: Annotated[int, Field(description="records that wait to be checked")]
