@@ -33,8 +33,7 @@ from zenso.network.reconciliation import SortedIds
 from zenso.network.transport import Transport
 
 _TOPIC = f"/zenso/1/{DOMAIN}"
-_SYNC_SECONDS = 1.5
-_EXCHANGE_SECONDS = 60.0
+_SYNC_SECONDS, _EXCHANGE_SECONDS = 1.5, 60.0
 _FRAME = 30  # messages of a flood in one frame, of the 128 KiB that a node takes
 _WAITING = 1000
 
@@ -46,12 +45,11 @@ class _Hoard:
 
     def __init__(self, records: Iterable[bytes]) -> None:
         self._records = {hashlib.sha256(record).digest(): record for record in records}
-        self._ids = SortedIds(self._records)
 
     async def ids(self, domain: str) -> SortedIds:
         """Return all of them."""
         del domain
-        return self._ids
+        return SortedIds(self._records)
 
     async def raw(self, digests: Sequence[bytes]) -> list[bytes]:
         """Return those asked for."""

@@ -265,42 +265,6 @@ def soak(found: Results) -> str:
     return _paragraph(text, found, slope=_number(found["memory_slope_mb_per_hour"], 1))
 
 
-def partition(found: Results) -> str:
-    """Six hosts cut in two, and healed."""
-    rows = [
-        [
-            title,
-            _number(found[f"{name}_partition_seconds"], 0),
-            f"{found[f'{name}_acknowledged']:,}",
-            f"{found[f'{name}_held_at_healing_min']:,} to {found[f'{name}_held_at_healing_max']:,}",
-            f"{found[f'{name}_held_after']:,}",
-            _number(found[f"{name}_healing_seconds"], 1),
-            str(sum(found[f"{name}_{key}"] for key in ("acknowledged_missing", "withdrawn_standing", "lessons_lost"))),
-            "yes" if found[f"{name}_nodes_agree"] else "no",
-        ]
-        for name, title in PARTITIONS.items()
-    ]
-    header = [
-        "partition",
-        "seconds",
-        "writes acknowledged meanwhile",
-        "records of a node when it is healed",
-        "later, on all",
-        "seconds until all agree",
-        "lost or undone",
-        "same state",
-    ]
-    text = """{hosts} hosts of one machine (network namespaces), three a side; nodes with their default limits, which
-    submit, vote and withdraw on both sides all the while. Loss and delay are of each packet, in each direction, all the
-    time, so a round trip takes {round_trip:.0f} ms where nothing is lost; the kernel's TCP ({congestion_control}) runs
-    over it. The process that plays the network forwards {network_packets_per_s:,.0f} packets a second if it has to. In
-    the last row a node of each side is killed, and away for the second third of the time. All nodes share the
-    {machine_cores} processors of the machine with whatever else runs there: a partition is healed when the last write
-    that was begun is answered and the killed nodes run again, which may be later than after the minute."""
-    table = _table(header, rows)
-    return f"{_paragraph(text, found, round_trip=2 * found['lossy_delay_ms'])}\n\n{table}"
-
-
 ATTACKED = {
     "random": "random code",
     "large_norm": "large norm",
@@ -314,6 +278,7 @@ ATTACKED = {
     "sybil": "Sybil keys",
     "collusion": "collusion",
     "drift": "drift",
+    "drift_far": "far drift",
 }
 
 
@@ -393,6 +358,42 @@ def aggregated(found: Results) -> str:
     return "\n\n".join(parts)
 
 
+def partition(found: Results) -> str:
+    """Six hosts cut in two, and healed."""
+    rows = [
+        [
+            title,
+            _number(found[f"{name}_partition_seconds"], 0),
+            f"{found[f'{name}_acknowledged']:,}",
+            f"{found[f'{name}_held_at_healing_min']:,} to {found[f'{name}_held_at_healing_max']:,}",
+            f"{found[f'{name}_held_after']:,}",
+            _number(found[f"{name}_healing_seconds"], 1),
+            str(sum(found[f"{name}_{key}"] for key in ("acknowledged_missing", "withdrawn_standing", "lessons_lost"))),
+            "yes" if found[f"{name}_nodes_agree"] else "no",
+        ]
+        for name, title in PARTITIONS.items()
+    ]
+    header = [
+        "partition",
+        "seconds",
+        "writes acknowledged meanwhile",
+        "records of a node when it is healed",
+        "later, on all",
+        "seconds until all agree",
+        "lost or undone",
+        "same state",
+    ]
+    text = """{hosts} hosts of one machine (network namespaces), three a side; nodes with their default limits, which
+    submit, vote and withdraw on both sides all the while. Loss and delay are of each packet, in each direction, all the
+    time, so a round trip takes {round_trip:.0f} ms where nothing is lost; the kernel's TCP ({congestion_control}) runs
+    over it. The process that plays the network forwards {network_packets_per_s:,.0f} packets a second if it has to. In
+    the last row a node of each side is killed, and away for the second third of the time. All nodes share the
+    {machine_cores} processors of the machine with whatever else runs there: a partition is healed when the last write
+    that was begun is answered and the killed nodes run again, which may be later than after the minute."""
+    table = _table(header, rows)
+    return f"{_paragraph(text, found, round_trip=2 * found['lossy_delay_ms'])}\n\n{table}"
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quality": ("Ranking", ranking),
     "rerank": ("Reranking", reranking),
@@ -403,9 +404,9 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "concurrency": ("Concurrency", concurrency),
     "server": ("Server", served),
     "soak": ("An hour of mixed load", soak),
-    "partition": ("Partitions of the network", partition),
     "hostile": ("Hostile nodes", hostile),
     "aggregated": ("Reports of hostile nodes", aggregated),
+    "partition": ("Partitions of the network", partition),
 }
 
 
