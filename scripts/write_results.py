@@ -394,6 +394,50 @@ def partition(found: Results) -> str:
     return f"{_paragraph(text, found, round_trip=2 * found['lossy_delay_ms'])}\n\n{table}"
 
 
+def robust(found: Results) -> str:
+    """Tell how fast robust aggregation is beside ByzFL, and how near to it."""
+    rows = [
+        [
+            name,
+            *(_number(found[f"{rule}{side}_ms"], 2) for side in ("", "_byzfl_numpy", "_byzfl_torch")),
+            _number(found[f"{rule}_times_faster"]),
+            f"{found[f'{rule}_max_difference']:.0e}",
+        ]
+        for rule, name in {**RULES, "mixing": "nearest-neighbour mixing"}.items()
+    ]
+    header = ["ms", "Zenso", "ByzFL, NumPy", "ByzFL, PyTorch", "ratio to the faster", "largest difference"]
+    what = """{rows} reports of {dimensions:,} dimensions, one thread each, with ByzFL's settings for each rule. Its
+        version is {peer_version_byzfl}."""
+    rest = """The median of {large_median_rows:,} x {dimensions:,}: {large_median_float32_1_threads_ms:.0f} ms on one
+        thread, {large_median_float32_2_threads_ms:.0f} ms on two; of int16, which gives the same bits anywhere,
+        {large_median_int16_2_threads_ms:.0f} ms on two. What each rule tolerates is in [robust.md](robust.md)."""
+    return f"{_paragraph(what, found)}\n\n{_table(header, rows)}\n\n{_paragraph(rest, found)}"
+
+
+def network(found: Results) -> str:
+    """Tell how fast records spread, and how a node that was away catches up."""
+    text = """{nodes} nodes on the {machine_cores} processors of one machine, each of which checks all records. A
+        record that one submits is on all of them after {spread_p50_ms:.0f} ms in the median (p99 {spread_p99_ms:.0f} ms, of
+        {spread_records}). Of records of many keys they take {sustained_records_per_s:.0f} a second, each node all of
+        them, with {sustained_cpu_ms_per_record_and_node:.1f} ms of processor time for one; a record of
+        {record_bytes_mean:,.0f} bytes is {wire_bytes_per_record_and_node:,.0f} bytes on the wire for a node, copies of
+        other peers included. A node that missed {missed_records:,} records holds them {catch_up_seconds:.0f} s after
+        it listens again ({catch_up_records_per_s:.0f} a second). Refused meanwhile: {refused}."""
+    return _paragraph(text, found)
+
+
+def network_soak(found: Results) -> str:
+    """Tell how nodes stood an hour of load."""
+    text = """{nodes} nodes, {minutes:g} minutes: {lessons:,} lessons and {deletions:,} deletions by gossip,
+        {submitted:,} submitted and {voted:,} votes through the nodes, {searches:,} searches (p50 {search_p50_ms:.0f} ms
+        on the loaded machine), one node killed and started again. {failed} requests failed. In the end all agree after
+        {converged_seconds:.0f} s on {records:,} records, of which {experiences:,} lessons stand; {acknowledged_lost}
+        acknowledged ones and {records_missing} of those sent are missing. Memory of a node: {memory_mb_warm_mean:.0f}
+        MB after a fifth of the time, {memory_mb_end_mean:.0f} MB at the end, growing by {slope} MB an hour; libp2p was
+        started anew {transport_restarts} times."""
+    return _paragraph(text, found, slope=_number(found["memory_slope_mb_per_hour_mean"], 1))
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "quality": ("Ranking", ranking),
     "rerank": ("Reranking", reranking),
@@ -404,6 +448,9 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "concurrency": ("Concurrency", concurrency),
     "server": ("Server", served),
     "soak": ("An hour of mixed load", soak),
+    "robust": ("Robust aggregation", robust),
+    "network": ("A network of nodes", network),
+    "network_soak": ("An hour of eight nodes", network_soak),
     "hostile": ("Hostile nodes", hostile),
     "aggregated": ("Reports of hostile nodes", aggregated),
     "partition": ("Partitions of the network", partition),
