@@ -419,7 +419,8 @@ def network(found: Results) -> str:
     text = """{nodes} nodes on the {machine_cores} processors of one machine, each of which checks all records. A
         record that one submits is on all of them after {spread_p50_ms:.0f} ms in the median of
         {spread_records} (p99 {spread_p99_ms:.0f} ms). Of records of many keys they take
-        {sustained_records_per_s:.0f} a second, each node all of them, with {sustained_cpu_ms_per_record_and_node:.1f} ms of processor time for one; a record of
+        {sustained_records_per_s:.0f} a second, each node all of them, with
+        {sustained_cpu_ms_per_record_and_node:.1f} ms of processor time for one; a record of
         {record_bytes_mean:,.0f} bytes is {wire_bytes_per_record_and_node:,.0f} bytes on the wire for a node, copies of
         other peers included. A node that missed {missed_records:,} records holds them {catch_up_seconds:.0f} s after
         it listens again ({catch_up_records_per_s:.0f} a second). Refused meanwhile: {refused}."""
