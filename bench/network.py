@@ -6,10 +6,8 @@ and their codes computed beforehand.
 """
 
 import argparse
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ import trio
 
 from bench.gossip import Sender, senders
 from bench.lessons import DATA, RecordMaker, distinct, sentences
-from bench.node_process import NodeProcess
+from bench.node_process import NodeProcess, node_network
 from bench.report import Scalar, progress
 from zenso.errors import InputError
 from zenso.network import Identity, Recomputer
@@ -33,7 +31,7 @@ _PER_KEY = 90  # records, of the 100 that one key may send in an hour
 _SENDERS = 4
 _PER_SECOND = 150  # of each sender; a node takes 200 from one peer
 _ON_THEIR_WAY = 256  # records sent that not all nodes hold; half of what may wait at a node
-_NEIGHBOURS = 3  # whom each node dials
+_MESH_SECONDS = 3.0  # until gossip has made its meshes
 _WAITING_SECONDS = 30.0
 _LIMITS = {"messages_per_second": 2000, "burst": 4000}
 
@@ -59,7 +57,8 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
     encoder = load_encoder()
     texts = _lessons(encoder, options.data, spread + sustained + missed)
     records, made_seconds = _made(encoder, texts[spread:])
-    with _network(nodes) as network:
+    with node_network(nodes, DOMAIN, _LIMITS) as network:
+        time.sleep(_MESH_SECONDS)
         seconds = _spread(network, texts[:spread])
         busy = [node.processor_seconds for node in network]
         wire = _loopback_bytes()
@@ -112,22 +111,6 @@ def _made(encoder: ZenEncoder, texts: Sequence[str]) -> tuple[list[bytes], float
         task = bars.add_task("making records", total=len(texts))
         made = maker.add_many(texts, _PER_KEY, lambda: bars.advance(task))
     return made, time.monotonic() - began
-
-
-@contextmanager
-def _network(count: int) -> Iterator[list[NodeProcess]]:
-    """Start nodes, each connected with some of those before it, and wait until gossip has made its meshes."""
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        nodes: list[NodeProcess] = []
-        for number in range(count):
-            peers = [node.address for node in nodes[-_NEIGHBOURS:]]
-            nodes.append(NodeProcess(Path(name) / str(number), peers, domains=[DOMAIN], limits=_LIMITS))
-            stack.callback(nodes[-1].close)
-        deadline = time.monotonic() + 60
-        while any(not node.status()["peers"] for node in nodes) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        time.sleep(3)
-        yield nodes
 
 
 def _spread(nodes: Sequence[NodeProcess], texts: Sequence[str]) -> list[float]:

@@ -8,11 +8,9 @@ one node is killed and started again.
 import argparse
 import itertools
 import random
-import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,7 @@ import trio
 
 from bench.gossip import Sender, senders
 from bench.lessons import DATA, RecordMaker, distinct, sentences
-from bench.node_process import NodeProcess, eventually
+from bench.node_process import NodeProcess, eventually, node_network
 from bench.report import Scalar, progress
 from zenso.errors import InputError
 from zenso.network import Identity, Recomputer, Record
@@ -36,7 +34,6 @@ PER_SECOND = 2.0
 STANDING = 1000  # lessons of the senders' keys that stand at a time
 WARM_UP = 0.2  # share of the time after which memory is expected to be flat
 _SENDERS = 2
-_NEIGHBOURS = 3  # whom each node dials
 _PER_KEY = 80  # lessons, and then five deletions, of the 100 records that one key may send in an hour
 _DELETED_AT_ONCE = 16
 _SEARCH_SECONDS, _SUBMIT_SECONDS, _VOTE_SECONDS = 1.0, 60.0, 150.0  # of each node; its key may send 100 an hour too
@@ -88,7 +85,7 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         task = bars.add_task("choosing lessons", total=wanted)
         texts = distinct(encoder, sentences(options.data), wanted, lambda found: bars.update(task, completed=found))
     seen = _Seen()
-    with _network(count) as nodes:
+    with node_network(count, DOMAIN) as nodes:
         load = _Load(nodes, RecordMaker(Recomputer(encoder), DOMAIN), texts, options.rate, 60 * minutes, seen)
         trio.run(load.run)
         began = time.monotonic()
@@ -128,18 +125,6 @@ def run(options: argparse.Namespace) -> dict[str, Scalar]:
         "memory_slope_mb_per_hour_max": max(slopes, default=None),
         "cpu_share_mean": float(np.mean(busy)) / (60 * minutes),
     }
-
-
-@contextmanager
-def _network(count: int) -> Iterator[list[NodeProcess]]:
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        nodes: list[NodeProcess] = []
-        for number in range(count):
-            peers = [node.address for node in nodes[-_NEIGHBOURS:]]
-            nodes.append(NodeProcess(Path(name) / str(number), peers, domains=[DOMAIN]))
-            stack.callback(nodes[-1].close)
-        eventually(lambda: all(node.status()["peers"] for node in nodes))
-        yield nodes
 
 
 @dataclass

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from zenso.network.folder import create_folder, read_folder
 T = TypeVar("T")
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 _START = "import sys; from zenso.cli.app import main; sys.exit(main())"
+_NEIGHBOURS = 3  # whom each node of a network dials
 _STOPPING_SECONDS = 30.0
 _KEPT_OUTPUT = 2000  # characters of what a node printed that an error repeats
 
@@ -171,6 +172,19 @@ class NodeProcess:
         assert self.process.stdout is not None
         self.process.stdout.close()
         self._printed.close()
+
+
+@contextmanager
+def node_network(count: int, domain: str, limits: Mapping[str, float] | None = None) -> Iterator[list[NodeProcess]]:
+    """Start nodes on loopback that follow a domain, each connected with up to three of those before it."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        nodes: list[NodeProcess] = []
+        for number in range(count):
+            peers = [node.address for node in nodes[-_NEIGHBOURS:]]
+            nodes.append(NodeProcess(Path(name) / str(number), peers, domains=[domain], limits=limits))
+            stack.callback(nodes[-1].close)
+        eventually(lambda: all(node.status()["peers"] for node in nodes))
+        yield nodes
 
 
 def eventually(condition: Callable[[], T], seconds: float = 60, wait: float = 0.05) -> T:
