@@ -64,11 +64,13 @@ class _GuardedPubsub(Pubsub):
     on_fault: OnFault
     waiting = 0
     most_waiting = 512
+    heard: dict[ID, float]  # when a peer last sent something
 
     async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:  # noqa: ANN401 - a message of protobuf
         if msg_forwarder == self.my_id:
             await super().push_msg(msg_forwarder, msg)
             return
+        self.heard[msg_forwarder] = trio.current_time()
         peer = str(msg_forwarder)
         if not self.gate(peer):
             return
@@ -167,6 +169,7 @@ class Transport:
             allowed_topics=frozenset(topics),
         )
         self._pubsub.gate, self._pubsub.on_fault, self._pubsub.most_waiting = gate, on_fault, waiting
+        self._pubsub.heard = {}
         self._table: Any = KadDHT(
             self._host, DHTMode.SERVER, protocol_prefix=_TABLE, enable_providers=False, enable_values=False
         )
@@ -257,20 +260,26 @@ class Transport:
             await self._close(connection)
 
     async def leave_silent(self, seconds: float) -> None:
-        """Close each connection on which a ping is not answered in so many seconds; runs until it is cancelled.
+        """Close each connection on which neither a ping nor anything else comes in so many seconds.
 
-        Across a partition, and to a machine that lost its power, connections look open for a quarter of an hour.
+        Across a partition, and to a machine that lost its power, connections look open for a quarter of an hour. A peer
+        that is busy may answer no ping in time, but what it sends shows that it is there. Runs until it is cancelled.
         """
         waiting: set[Any] = set()
+        heard = self._pubsub.heard
 
         async def ping(connection: Any) -> None:  # noqa: ANN401 - a connection of libp2p
-            if not (await ping_connection(connection, ping_timeout=seconds)).success:
+            answered = (await ping_connection(connection, ping_timeout=seconds)).success
+            last = heard.get(connection.muxed_conn.peer_id, float("-inf"))
+            if not answered and last < trio.current_time() - seconds:
                 await self._close(connection)
             waiting.discard(connection)
 
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(seconds / 2)
+                for peer in heard.keys() - set(self._host.get_connected_peers()):
+                    del heard[peer]
                 for connection in self._host.get_network().get_connections():
                     if connection not in waiting:
                         waiting.add(connection)
@@ -348,6 +357,7 @@ class Transport:
         if not self._welcome(peer):
             await self.disconnect(peer)
             return
+        self._pubsub.heard[stream.muxed_conn.peer_id] = trio.current_time()
         try:
             await self._accept(stream)
         except PeerFault as fault:
