@@ -9,7 +9,6 @@ import argparse
 import json
 import math
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from bench.lessons import MOST_COSINE
 from bench.node_process import NodeProcess
 from bench.report import Scalar, progress
 from bench.retrieval_sets import DATA
+from bench.server_process import free_port
 from zenso.errors import InputError
 from zenso.evaluation.retrieval_set import read_retrieval_set
 from zenso.network import Recomputer, Record, parse_id
@@ -182,7 +182,9 @@ class _Network:
         try:
             for number in range(self._count):
                 peers = [node.address for node in self.nodes[-3:]]
-                node = NodeProcess(folder / str(number), peers, listen=_free_address(), limits=_LIMITS)
+                node = NodeProcess(
+                    folder / str(number), peers, listen=f"/ip4/127.0.0.1/tcp/{free_port()}", limits=_LIMITS
+                )
                 self._stack.callback(node.close)
                 self.nodes.append(node)
             self._meet()
@@ -474,9 +476,3 @@ def _reputations(node: NodeProcess) -> dict[bytes, Reputation]:
 
 def _kept(node: NodeProcess) -> Path:
     return node.folder.with_name(f"{node.folder.name}-kept")
-
-
-def _free_address() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"/ip4/127.0.0.1/tcp/{free.getsockname()[1]}"

@@ -19,6 +19,7 @@ from bench.node_process import NodeProcess, node_network
 from bench.report import Scalar, progress
 from zenso.errors import InputError
 from zenso.network import Identity, Recomputer
+from zenso.network.transport import first_error
 from zenso.network.work import NEWCOMER_BITS
 from zenso.zen import ZenEncoder, load_encoder
 
@@ -136,9 +137,7 @@ def _send(nodes: Sequence[NodeProcess], records: Sequence[bytes]) -> float:
     try:
         return float(trio.run(_inject, nodes, records))
     except BaseExceptionGroup as group:
-        while isinstance(group.exceptions[0], BaseExceptionGroup):
-            group = group.exceptions[0]
-        raise group.exceptions[0] from None
+        raise first_error(group) from None
 
 
 class _Progress:

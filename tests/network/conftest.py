@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 
 from zenso.network import Admission, Identity, Operation, Recomputer, RecordStore, sign_record
@@ -93,3 +95,18 @@ def node(tmp_path, recomputer, clock):
     made = Node(tmp_path, recomputer, clock)
     yield made
     made.store.close()
+
+
+@pytest.fixture(scope="module")
+def start_node(tmp_path_factory):
+    """Start nodes as processes; all of them end with the tests of a module."""
+    from tests.network.nodes import NodeProcess  # noqa: PLC0415 - needs zenso[network], as not all tests here do
+
+    with contextlib.ExitStack() as stack:
+
+        def start(*peers, **options):
+            node = NodeProcess(tmp_path_factory.mktemp("n") / "n", [peer.address for peer in peers], **options)
+            stack.callback(lambda: node.runs and node.kill())
+            return node
+
+        yield start

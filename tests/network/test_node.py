@@ -1,6 +1,5 @@
 """Real nodes on this machine: records reach all, whoever comes late or dies; hostile peers are refused and counted."""
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 pytest.importorskip("multiaddr", reason="needs zenso[network]")
 
 from tests.cli.process import child_environment
-from tests.network.nodes import ENVIRONMENT, NodeProcess, eventually
+from tests.network.nodes import ENVIRONMENT, eventually
 from zenso.errors import InputError
 from zenso.network import Identity, Operation, sign_record
 from zenso.network.work import NEWCOMER_BITS
@@ -21,19 +20,6 @@ LESSONS = (
     "A retry without a limit brings a busy server down.",
     "datetime.strptime parses a date from a string.",
 )
-
-
-@pytest.fixture(scope="module")
-def start_node(tmp_path_factory):
-    """Start nodes; all of them end with the tests."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*peers, **limits):
-            node = NodeProcess(tmp_path_factory.mktemp("n") / "n", [peer.address for peer in peers], **limits)
-            stack.callback(lambda: node.runs and node.kill())
-            return node
-
-        yield start
 
 
 def agree(*nodes):

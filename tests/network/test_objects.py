@@ -17,7 +17,7 @@ pytest.importorskip("multiaddr", reason="needs zenso[network]")
 import trio
 
 from tests.cli.process import SCRIPT, child_environment
-from tests.network.nodes import ENVIRONMENT, NodeProcess, eventually
+from tests.network.nodes import ENVIRONMENT, eventually
 from zenso.errors import InputError
 from zenso.models import cache_folder, fetch, locate, lookup, verify
 
@@ -45,19 +45,6 @@ TOKENIZER = next(file for file in MODEL.files if file.name == "tokenizer.json")
 WEIGHTS = next(file for file in MODEL.files if file.name == "model.safetensors")
 LESSON = "Bread needs flour, water, salt and time."
 NOBODY = "http://127.0.0.1:9"  # nobody listens on the discard port
-
-
-@pytest.fixture(scope="module")
-def start_node(tmp_path_factory):
-    """Start nodes; all of them end with the tests."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*peers, **options):
-            node = NodeProcess(tmp_path_factory.mktemp("n") / "n", [peer.address for peer in peers], **options)
-            stack.callback(lambda: node.runs and node.kill())
-            return node
-
-        yield start
 
 
 @pytest.fixture(scope="module")

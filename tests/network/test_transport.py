@@ -11,26 +11,9 @@ pytest.importorskip("libp2p", reason="needs zenso[network]")
 
 import trio
 
-from zenso.network.transport import Transport
+from tests.network.hostile import TOPIC, transport
 
-TOPIC = "/zenso/1/general"
 COUNT = 6
-
-
-def transport():
-    async def ignore(*_):
-        return False
-
-    return Transport(
-        os.urandom(32),
-        ["/ip4/127.0.0.1/tcp/0"],
-        topics=[TOPIC],
-        message_bytes=65_536,
-        waiting=100,
-        gate=lambda _: True,
-        welcome=lambda _: True,
-        on_fault=ignore,
-    )
 
 
 async def accept(*_):
@@ -39,7 +22,7 @@ async def accept(*_):
 
 def test_hosts_in_a_chain_find_the_others_by_kademlia_and_not_before():
     async def run():
-        hosts = [transport() for _ in range(COUNT)]
+        hosts = [transport(os.urandom(32)) for _ in range(COUNT)]
         async with AsyncExitStack() as stack:
             for host in hosts:
                 await stack.enter_async_context(host.running())

@@ -1,7 +1,8 @@
 """Synchronisations of a node with its peers, in its trio loop: how many at once, how long, and whose fault it was."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import trio
@@ -62,21 +63,18 @@ class Exchanges:
         self._begun.add(peer)
         limits = self._limits
         try:
-            for domain in self.domains:
-                channel = self._channel(await peers.open(peer, sync.PROTOCOL))
-                try:
-                    with trio.fail_after(limits.exchange_seconds):
-                        done = await sync.synchronise(channel, self, domain, _ASKING * limits.exchange_seconds)
-                finally:
-                    await channel.close()
-                self.counts["exchanges"] += 1
-                self.counts["fetched"] += done.fetched
-                self.counts["pushed"] += done.pushed
-                self.counts["exchanged_bytes"] += done.sent_bytes + done.received_bytes
-        except PeerFault as fault:
-            await self.judge.fault(peer, fault.reason)
-        except trio.TooSlowError:
-            await self.judge.fault(peer, "endless")
+            async with self._blaming(peer):
+                for domain in self.domains:
+                    channel = self._channel(await peers.open(peer, sync.PROTOCOL))
+                    try:
+                        with trio.fail_after(limits.exchange_seconds):
+                            done = await sync.synchronise(channel, self, domain, _ASKING * limits.exchange_seconds)
+                    finally:
+                        await channel.close()
+                    self.counts["exchanges"] += 1
+                    self.counts["fetched"] += done.fetched
+                    self.counts["pushed"] += done.pushed
+                    self.counts["exchanged_bytes"] += done.sent_bytes + done.received_bytes
         finally:
             self._begun.discard(peer)
 
@@ -89,15 +87,22 @@ class Exchanges:
             return
         self._answered.add(peer)
         try:
-            with trio.fail_after(self._limits.exchange_seconds):
-                await sync.answer(channel, self)
+            async with self._blaming(peer):
+                with trio.fail_after(self._limits.exchange_seconds):
+                    await sync.answer(channel, self)
+        finally:
+            self._answered.discard(peer)
+            await channel.reset()
+
+    @asynccontextmanager
+    async def _blaming(self, peer: str) -> AsyncIterator[None]:
+        """Count what goes wrong in an exchange against the peer."""
+        try:
+            yield
         except PeerFault as fault:
             await self.judge.fault(peer, fault.reason)
         except trio.TooSlowError:
             await self.judge.fault(peer, "endless")
-        finally:
-            self._answered.discard(peer)
-            await channel.reset()
 
     def _channel(self, stream: INetStream) -> Channel:
         return Channel(stream, sync.FRAME_BYTES, self._limits.exchange_bytes, self._limits.step_seconds)
